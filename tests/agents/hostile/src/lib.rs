@@ -1,0 +1,47 @@
+//! Runs into one limit of the host at a time: `{"do": "<behaviour>"}`. README.md says which limit each one meets.
+
+mod exhaust;
+mod flood;
+mod observe;
+
+use nexus_agent::prelude::*;
+
+#[derive(Deserialize)]
+struct Input {
+    #[serde(rename = "do")]
+    behaviour: String,
+    /// How often, where a behaviour counts.
+    #[serde(default)]
+    times: Option<usize>,
+}
+
+nexus_agent::export_raw!(invoke);
+
+fn invoke(input: String) -> Result<String> {
+    let input: Input = serde_json::from_str(&input)?;
+    match input.behaviour.as_str() {
+        "cpu-loop" => exhaust::cpu(),
+        "memory-one" => exhaust::memory_in_one_piece(),
+        "memory-many" => exhaust::memory_in_many_pieces(),
+        "stack" => Ok(exhaust::stack(1).to_string()),
+        "sleep" => exhaust::wall(),
+        "panic" => panic!("as asked"),
+        "output" => Ok(exhaust::big_json()),
+        "output-not-json" => Ok("{not json".to_owned()),
+        "output-deep" => Ok("[".repeat(100_000) + &"]".repeat(100_000)),
+        "failure" => fail!("NOT a Code\n", "{}", exhaust::big_json()),
+        "log-flood" => flood::log(),
+        "log-big" => flood::log_big(),
+        "progress-odd" => flood::progress(),
+        "stdout-flood" => flood::stdout(),
+        "calls-flood" => flood::calls(),
+        "handles-flood" => flood::handles(input.times.unwrap_or(2_000)),
+        "put-big" => flood::put_big(),
+        "key-big" => flood::key_big(),
+        "headers-flood" => flood::headers(input.times.unwrap_or(10_000)),
+        "pending-flood" => flood::pending(input.times.unwrap_or(2_000)),
+        "look-around" => observe::world(),
+        "random-clock" => observe::randomness_and_clock(),
+        other => fail!("bad-input", "there is no behaviour {other}"),
+    }
+}
