@@ -1,0 +1,24 @@
+# `make demo` and `make test` work as the only command typed on a fresh machine: each target first
+# makes sure that the toolchain can build components.
+CARGO ?= cargo
+
+.DEFAULT_GOAL := help
+.PHONY: help wasm demo test lint bench
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+
+wasm: ## Give the Rust toolchain the target wasm32-wasip2, if it lacks it
+	@scripts/install-wasm-target.sh
+
+demo: wasm ## From words to a running agent behind the gate, on this machine only
+	@scripts/demo.sh
+
+test: wasm ## Run every test
+	@scripts/test.sh
+
+lint: wasm ## Check format, lints, contracts and dependencies
+	@scripts/lint.sh
+
+bench: wasm ## Measure; the numbers also go to target/bench.json
+	$(CARGO) run --release --locked -p nexus-tests --bin bench
