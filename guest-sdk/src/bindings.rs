@@ -17,7 +17,9 @@ pub mod nexus {
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Access {
+                /// Only reading.
                 Read,
+                /// Reading and writing.
                 ReadWrite,
             }
             impl ::core::fmt::Debug for Access {
@@ -122,6 +124,7 @@ pub mod nexus {
             pub struct Failure {
                 /// A stable lower-case word that callers may match, such as `bad-address`.
                 pub code: _rt::String,
+                /// One sentence for people.
                 pub message: _rt::String,
             }
             impl ::core::fmt::Debug for Failure {
@@ -199,6 +202,7 @@ pub mod nexus {
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
             pub type Error = super::super::super::nexus::agent::types::Error;
+            /// The right to have one secret used.
             #[derive(Debug)]
             #[repr(transparent)]
             pub struct Secret {
@@ -511,12 +515,19 @@ pub mod nexus {
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Method {
+                /// Reads a resource.
                 Get,
+                /// Reads a resource's headers.
                 Head,
+                /// Asks what can be done with a resource.
                 Options,
+                /// Creates, or asks for something to be done.
                 Post,
+                /// Replaces a resource.
                 Put,
+                /// Changes a resource.
                 Patch,
+                /// Removes a resource.
                 Delete,
             }
             impl ::core::fmt::Debug for Method {
@@ -553,10 +564,13 @@ pub mod nexus {
                     }
                 }
             }
+            /// How a signature is written.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Encoding {
+                /// Lower-case hexadecimal.
                 Hex,
+                /// With padding, RFC 4648 section 4.
                 Base64,
             }
             impl ::core::fmt::Debug for Encoding {
@@ -588,8 +602,11 @@ pub mod nexus {
             /// A complete response, decoded and size-limited. A status of 400 and above is a response, not an error.
             #[derive(Clone)]
             pub struct Response {
+                /// Such as 200.
                 pub status: u16,
+                /// In the order of their arrival; a name may stand there several times.
                 pub headers: Headers,
+                /// Without any content or transfer coding.
                 pub body: _rt::Vec<u8>,
             }
             impl ::core::fmt::Debug for Response {
@@ -1263,6 +1280,7 @@ pub mod nexus {
             }
             impl Request {
                 #[allow(unused_unsafe, clippy::all)]
+                /// Adds a header.
                 #[allow(async_fn_in_trait)]
                 pub fn header(
                     &self,
@@ -1539,6 +1557,7 @@ pub mod nexus {
             }
             impl Request {
                 #[allow(unused_unsafe, clippy::all)]
+                /// Sets the body, in place of an earlier one.
                 #[allow(async_fn_in_trait)]
                 pub fn body(&self, bytes: &[u8]) -> ::core::result::Result<(), Error> {
                     unsafe {
@@ -2073,6 +2092,7 @@ pub mod nexus {
             }
             impl Request {
                 #[allow(unused_unsafe, clippy::all)]
+                /// The secret as a query parameter.
                 #[allow(async_fn_in_trait)]
                 pub fn secret_query(
                     &self,
@@ -4024,11 +4044,14 @@ pub mod nexus {
             use super::super::super::_rt;
             pub type Access = super::super::super::nexus::agent::types::Access;
             pub type Error = super::super::super::nexus::agent::types::Error;
-            /// `revision` comes from a counter of the space, grows with every write and is never used again.
+            /// A key and its value. `revision` comes from a counter of the space, grows with every write and is never used again.
             #[derive(Clone)]
             pub struct Entry {
+                /// At which it was found.
                 pub key: _rt::String,
+                /// As it was put.
                 pub value: _rt::Vec<u8>,
+                /// When it was put.
                 pub revision: u64,
             }
             impl ::core::fmt::Debug for Entry {
@@ -4046,7 +4069,9 @@ pub mod nexus {
             /// At most `limit` entries, fewer where they are large; `next` is the key to go on after, if there are more.
             #[derive(Clone)]
             pub struct Page {
+                /// In the order of their keys.
                 pub entries: _rt::Vec<Entry>,
+                /// What the next call takes as `after`.
                 pub next: ::core::option::Option<_rt::String>,
             }
             impl ::core::fmt::Debug for Page {
@@ -4060,6 +4085,7 @@ pub mod nexus {
                         .finish()
                 }
             }
+            /// The right to one space.
             #[derive(Debug)]
             #[repr(transparent)]
             pub struct Space {
@@ -4101,6 +4127,7 @@ pub mod nexus {
             }
             impl Space {
                 #[allow(unused_unsafe, clippy::all)]
+                /// Refused unless the manifest lists the space with this access.
                 #[allow(async_fn_in_trait)]
                 pub fn open(
                     name: &str,
@@ -4362,6 +4389,7 @@ pub mod nexus {
             }
             impl Space {
                 #[allow(unused_unsafe, clippy::all)]
+                /// The entry at `key`, if there is one.
                 #[allow(async_fn_in_trait)]
                 pub fn get(
                     &self,
@@ -5024,7 +5052,7 @@ pub mod nexus {
             }
             impl Space {
                 #[allow(unused_unsafe, clippy::all)]
-                /// Returns the new revision.
+                /// Writes, whatever was there; returns the new revision.
                 #[allow(async_fn_in_trait)]
                 pub fn put(
                     &self,
@@ -5301,7 +5329,7 @@ pub mod nexus {
             }
             impl Space {
                 #[allow(unused_unsafe, clippy::all)]
-                /// Writes only if the key is at `revision` (`none`: absent); otherwise `none`.
+                /// Writes only if the key is at `revision` (`none`: absent) and returns the new one; otherwise `none`.
                 #[allow(async_fn_in_trait)]
                 pub fn put_if(
                     &self,
@@ -5599,6 +5627,7 @@ pub mod nexus {
             }
             impl Space {
                 #[allow(unused_unsafe, clippy::all)]
+                /// Removes the entry at `key`.
                 #[allow(async_fn_in_trait)]
                 pub fn delete(&self, key: &str) -> ::core::result::Result<(), Error> {
                     unsafe {
@@ -5861,12 +5890,16 @@ pub mod nexus {
             use super::super::super::_rt;
             pub type Error = super::super::super::nexus::agent::types::Error;
             pub type Failure = super::super::super::nexus::agent::types::Failure;
-            /// What an agent says of itself. `input-schema` is JSON Schema.
+            /// What an agent says of itself.
             #[derive(Clone)]
             pub struct Card {
+                /// What `peer.find` takes.
                 pub name: _rt::String,
+                /// What it does, in a sentence.
                 pub summary: _rt::String,
+                /// Words that permissions may name instead of the agent.
                 pub tags: _rt::Vec<_rt::String>,
+                /// JSON Schema, as text.
                 pub input_schema: _rt::String,
             }
             impl ::core::fmt::Debug for Card {
@@ -5882,6 +5915,7 @@ pub mod nexus {
                         .finish()
                 }
             }
+            /// The right to call one agent.
             #[derive(Debug)]
             #[repr(transparent)]
             pub struct Peer {
@@ -5921,6 +5955,7 @@ pub mod nexus {
                     }
                 }
             }
+            /// A call under way.
             #[derive(Debug)]
             #[repr(transparent)]
             pub struct Pending {
@@ -6220,6 +6255,7 @@ pub mod nexus {
             }
             impl Peer {
                 #[allow(unused_unsafe, clippy::all)]
+                /// What the peer says of itself now; it may have been replaced since it was found.
                 #[allow(async_fn_in_trait)]
                 pub fn card(&self) -> Card {
                     unsafe {
@@ -6574,7 +6610,7 @@ pub mod nexus {
             }
             impl Pending {
                 #[allow(unused_unsafe, clippy::all)]
-                /// The peer's JSON output, or the failure that the peer returned.
+                /// Waits. The peer's JSON output, or the failure that the peer returned.
                 #[allow(async_fn_in_trait)]
                 pub fn wait(
                     pending: Pending,
@@ -7228,12 +7264,17 @@ pub mod nexus {
             #[doc(hidden)]
             static __FORCE_SECTION_REF: fn() = super::super::super::__link_custom_section_describing_imports;
             use super::super::super::_rt;
+            /// How much a message matters.
             #[repr(u8)]
             #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
             pub enum Level {
+                /// For developers.
                 Debug,
+                /// What the agent does.
                 Info,
+                /// Odd, and the work goes on.
                 Warn,
+                /// The work could not be done.
                 Error,
             }
             impl ::core::fmt::Debug for Level {
@@ -7265,6 +7306,7 @@ pub mod nexus {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
+            /// Writes one message.
             #[allow(async_fn_in_trait)]
             pub fn write(level: Level, message: &str) -> () {
                 unsafe {
