@@ -1,1 +1,26 @@
-//! nexus-vault
+//! The vault: secrets that agents use and never see, sealed at rest.
+//!
+//! Every secret has a data key of its own, wrapped by the [`MasterKey`]; both layers are
+//! XChaCha20-Poly1305 with random 192-bit nonces. What is sealed is bound to the format, the
+//! vault, the secret's name and version and its audience, so a row that was moved, edited or
+//! taken from another vault does not open. Each change and its audit event are one commit.
+//!
+//! A [`Secret`] carries its audience: the origins it may be sent to, always over TLS. Its value is
+//! in no `Debug`, no `Display` and no error. [`Vault::seal`] is for other data at rest, such as the
+//! payloads of parked approvals.
+
+mod cipher;
+mod error;
+mod master;
+mod row;
+mod secret;
+mod vault;
+mod verify;
+
+pub use error::{Error, MasterKeyError};
+pub use master::MasterKey;
+pub use nexus_manifest::SecretName;
+pub use secret::{Secret, SecretInfo};
+pub use secrecy::{ExposeSecret, SecretString};
+pub use vault::Vault;
+pub use verify::Fault;

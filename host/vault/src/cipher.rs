@@ -1,0 +1,125 @@
+//! One cipher, one way to use it.
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use zeroize::Zeroizing;
+
+const NONCE: usize = 24;
+
+/// A 256-bit key that is wiped when dropped.
+#[derive(Clone)]
+pub(crate) struct Key(Zeroizing<[u8; 32]>);
+
+/// The bytes do not open under this key and these bindings. Which of the two is wrong can't be told.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unopened;
+
+/// The operating system has no random numbers, or the text is too long for the cipher.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SealError {
+    #[error("the system's random number generator failed: {0}")]
+    Random(getrandom::Error),
+    #[error("the text is too long to be sealed")]
+    TooLong,
+}
+
+impl Key {
+    /// A new key from the operating system's generator.
+    pub(crate) fn generate() -> Result<Self, SealError> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        getrandom::fill(bytes.as_mut()).map_err(SealError::Random)?;
+        Ok(Self(bytes))
+    }
+
+    pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
+        Some(Self(Zeroizing::new(bytes.try_into().ok()?)))
+    }
+
+    pub(crate) fn from_array(bytes: &[u8; 32]) -> Self {
+        Self(Zeroizing::new(*bytes))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Nonce and ciphertext. `bindings` are authenticated, not stored.
+    pub(crate) fn seal(&self, bindings: &[&[u8]], text: &[u8]) -> Result<Vec<u8>, SealError> {
+        let mut nonce = [0; NONCE];
+        // With 192 random bits, nonces never repeat in practice, whatever the number of texts.
+        getrandom::fill(&mut nonce).map_err(SealError::Random)?;
+        let aad = associated(bindings);
+        let sealed = self
+            .cipher()
+            .encrypt(&XNonce::from(nonce), Payload { msg: text, aad: &aad })
+            .map_err(|_| SealError::TooLong)?;
+        let mut out = Vec::with_capacity(NONCE + sealed.len());
+        out.extend_from_slice(&nonce);
+        out.extend_from_slice(&sealed);
+        Ok(out)
+    }
+
+    /// The text, if nothing was changed and `bindings` are those it was sealed with.
+    pub(crate) fn open(&self, bindings: &[&[u8]], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
+        let (nonce, rest) = sealed.split_first_chunk::<NONCE>().ok_or(Unopened)?;
+        let aad = associated(bindings);
+        self.cipher()
+            .decrypt(&XNonce::from(*nonce), Payload { msg: rest, aad: &aad })
+            .map(Zeroizing::new)
+            .map_err(|_| Unopened)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&(*self.0).into())
+    }
+}
+
+/// Every part with its length, so that no two lists of parts have the same encoding.
+fn associated(parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in parts {
+        out.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        out.extend_from_slice(part);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failing step fails the test")]
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_flipped_bit_is_found() {
+        let key = Key::generate().unwrap();
+        let sealed = key.seal(&[b"a", b"b"], b"hello").unwrap();
+        assert_eq!(key.open(&[b"a", b"b"], &sealed).unwrap().as_slice(), b"hello");
+        for bit in 0..sealed.len() * 8 {
+            let mut bad = sealed.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(key.open(&[b"a", b"b"], &bad).is_err(), "bit {bit}");
+        }
+        for length in 0..sealed.len() {
+            assert!(key.open(&[b"a", b"b"], &sealed[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn bindings_can_not_be_shifted() {
+        let key = Key::generate().unwrap();
+        let sealed = key.seal(&[b"ab", b"c"], b"hello").unwrap();
+        for other in [&[b"a".as_slice(), b"bc"][..], &[b"abc"], &[b"ab", b"c", b""], &[]] {
+            assert!(key.open(other, &sealed).is_err());
+        }
+        assert!(Key::generate().unwrap().open(&[b"ab", b"c"], &sealed).is_err());
+    }
+
+    #[test]
+    fn nonces_do_not_repeat() {
+        let key = Key::generate().unwrap();
+        let nonces: HashSet<Vec<u8>> =
+            (0..10_000).map(|_| key.seal(&[], b"").unwrap()[..NONCE].to_vec()).collect();
+        assert_eq!(nonces.len(), 10_000);
+    }
+}

@@ -1,0 +1,115 @@
+//! What can go wrong, without ever saying what a secret is.
+
+use std::path::PathBuf;
+
+use nexus_manifest::{Origin, SecretName};
+use nexus_store::{CommitError, ReadError};
+
+/// Why the vault could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// There is no secret of this name.
+    #[error("no secret is named `{0}`")]
+    NotFound(SecretName),
+    /// The value is empty or over the limit.
+    #[error("a secret has 1 to {max} bytes, this one has {length}")]
+    Length {
+        /// The length given.
+        length: usize,
+        /// The longest one allowed.
+        max: usize,
+    },
+    /// No origin was named, so the secret could be sent nowhere.
+    #[error("name at least one origin that the secret may be sent to")]
+    NoAudience,
+    /// Secrets travel over TLS only.
+    #[error("`{0}` is not https: a secret is never sent in clear")]
+    NotHttps(Origin),
+    /// The store was sealed by another master key.
+    #[error("this is not the vault's master key: the vault was sealed with key {expected}, this one is {found}")]
+    WrongMasterKey {
+        /// The id of the key that the vault was sealed with.
+        expected: String,
+        /// The id of the key given.
+        found: String,
+    },
+    /// A row does not open: it was edited, moved, or put back from an older state.
+    #[error("{what} was changed outside the vault and does not open")]
+    Tampered {
+        /// What was found changed.
+        what: String,
+    },
+    /// The row was written by a newer version.
+    #[error("{what} has format {found}; this version reads format {known}")]
+    TooNew {
+        /// What has the format.
+        what: String,
+        /// The format found.
+        found: u32,
+        /// The newest format this version reads.
+        known: u32,
+    },
+    /// The master key does not come from a file, so the vault can't put another in its place.
+    #[error("the master key does not come from a file: rotate it where it comes from")]
+    NoKeyFile,
+    /// The system's random number generator failed.
+    #[error("the system's random number generator failed: {0}")]
+    Random(String),
+    /// The text is too long to be sealed.
+    #[error("the text is too long to be sealed")]
+    TooLong,
+    /// Reading the store failed.
+    #[error("reading the vault's rows")]
+    Read(#[source] ReadError),
+    /// Writing the store failed; nothing was changed.
+    #[error("writing the vault's rows")]
+    Write(#[source] CommitError),
+    /// The audit could not be read.
+    #[error("reading the audit")]
+    Audit(#[source] nexus_audit::AuditError),
+    /// The file of the master key could not be replaced.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+}
+
+/// Why there is no master key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MasterKeyError {
+    /// The file could not be read or made.
+    #[error("the master key file {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Others can read the file.
+    #[error("the master key file {path} has mode {mode:o}: only its owner may read it (chmod 600)")]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file holds no key.
+    #[error("the master key file {path} is damaged: restore it from your backup")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system's random number generator failed.
+    #[error("the system's random number generator failed: {0}")]
+    Random(String),
+}
+
+impl From<crate::cipher::SealError> for Error {
+    fn from(error: crate::cipher::SealError) -> Self {
+        match error {
+            crate::cipher::SealError::Random(cause) => Self::Random(cause.to_string()),
+            crate::cipher::SealError::TooLong => Self::TooLong,
+        }
+    }
+}

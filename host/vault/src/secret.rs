@@ -1,0 +1,65 @@
+//! A secret in use.
+
+use std::fmt;
+
+use nexus_manifest::{Origin, SecretName};
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// An opened secret. The value is wiped when it is dropped, and shown by nothing but
+/// [`expose`](Self::expose).
+pub struct Secret {
+    pub(crate) name: SecretName,
+    pub(crate) version: u64,
+    pub(crate) audience: Vec<Origin>,
+    pub(crate) value: SecretString,
+}
+
+/// What may be told about a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretInfo {
+    /// Its name.
+    pub name: SecretName,
+    /// The origins it may be sent to.
+    pub audience: Vec<Origin>,
+    /// Grows with every change, deletions included, and is never used again.
+    pub version: u64,
+    /// When it was last set, in milliseconds since the epoch.
+    pub updated_ms: u64,
+}
+
+impl Secret {
+    /// The name, under which it may be shown.
+    pub fn name(&self) -> &SecretName {
+        &self.name
+    }
+
+    /// Which change of the secret this is.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The origins it may be sent to.
+    pub fn audience(&self) -> &[Origin] {
+        &self.audience
+    }
+
+    /// Whether the operator named this origin for the secret. Never true of an origin without TLS.
+    pub fn allows(&self, origin: &Origin) -> bool {
+        origin.is_https() && self.audience.contains(origin)
+    }
+
+    /// The value. For the egress, which puts it on the wire.
+    pub fn expose(&self) -> &str {
+        self.value.expose_secret()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .field("audience", &self.audience)
+            .finish_non_exhaustive()
+    }
+}
