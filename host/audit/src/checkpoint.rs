@@ -1,0 +1,75 @@
+//! A signed statement of where the trail stood.
+
+use nexus_store::Position;
+use serde::{Deserialize, Serialize};
+
+use crate::event::now_ms;
+use crate::{SigningKey, VerifyingKey};
+
+const FORMAT: &[u8] = b"nexus audit checkpoint 1\0";
+
+/// Says that the record with this sequence number had this hash, and so that everything up to it
+/// was what it was. Keep one outside the host, and a trail cut or rewritten before it is found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The last record covered; zero for a trail that was empty.
+    pub sequence: u64,
+    /// Its hash, which covers all before it.
+    #[serde(with = "digits")]
+    pub hash: [u8; 32],
+    /// When it was signed, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Ed25519 over format, sequence, hash and time.
+    #[serde(with = "digits")]
+    pub signature: [u8; 64],
+    /// Which key signed, as [`VerifyingKey::id`].
+    pub key_id: String,
+}
+
+impl Checkpoint {
+    pub(crate) fn sign(head: Position, key: &SigningKey) -> Self {
+        let time_ms = now_ms();
+        Self {
+            sequence: head.sequence,
+            hash: head.hash,
+            time_ms,
+            signature: key.sign(&message(head.sequence, &head.hash, time_ms)),
+            key_id: key.verifying_key().id(),
+        }
+    }
+
+    /// Whether this key signed exactly this.
+    pub fn is_signed_by(&self, key: &VerifyingKey) -> bool {
+        let message = message(self.sequence, &self.hash, self.time_ms);
+        self.key_id == key.id() && key.verifies(&message, &self.signature)
+    }
+}
+
+/// What is signed: all parts have a fixed length, numbers are big-endian.
+fn message(sequence: u64, hash: &[u8; 32], time_ms: u64) -> Vec<u8> {
+    let mut message = FORMAT.to_vec();
+    message.extend_from_slice(&sequence.to_be_bytes());
+    message.extend_from_slice(hash);
+    message.extend_from_slice(&time_ms.to_be_bytes());
+    message
+}
+
+mod digits {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer, const N: usize>(
+        bytes: &[u8; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(bytes))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[u8; N], D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut bytes = [0; N];
+        hex::decode_to_slice(&text, &mut bytes).map_err(D::Error::custom)?;
+        Ok(bytes)
+    }
+}
