@@ -94,7 +94,10 @@ impl Peer {
     }
 
     fn start_text(&self, input: &str) -> Result<Pending> {
-        Ok(Pending { name: self.name.clone(), handle: self.handle.call(input)? })
+        Ok(Pending {
+            name: self.name.clone(),
+            handle: self.handle.call(input)?,
+        })
     }
 }
 
@@ -102,7 +105,10 @@ impl Pending {
     /// Waits for the answer.
     pub fn wait(self) -> Result<Reply> {
         match wit::Pending::wait(self.handle)? {
-            Ok(text) => Ok(Reply { name: self.name, text }),
+            Ok(text) => Ok(Reply {
+                name: self.name,
+                text,
+            }),
             Err(failure) => Err(Error::Failure(failure.into())),
         }
     }
@@ -111,7 +117,8 @@ impl Pending {
 impl Reply {
     /// The answer read into `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.text).map_err(|error| Error::json(format_args!("the answer of {}", self.name), &error))
+        serde_json::from_str(&self.text)
+            .map_err(|error| Error::json(format_args!("the answer of {}", self.name), &error))
     }
 
     /// The answer as a JSON text.
@@ -122,6 +129,11 @@ impl Reply {
 
 impl From<wit::Card> for Card {
     fn from(card: wit::Card) -> Self {
-        Card { name: card.name, summary: card.summary, tags: card.tags, input_schema: card.input_schema }
+        Card {
+            name: card.name,
+            summary: card.summary,
+            tags: card.tags,
+            input_schema: card.input_schema,
+        }
     }
 }

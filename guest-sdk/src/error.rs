@@ -93,7 +93,10 @@ impl Error {
 impl Failure {
     /// A failure with a stable lower-case `code` and a `message` for people.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Failure { code: code.into(), message: message.into() }
+        Failure {
+            code: code.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -105,7 +108,10 @@ impl fmt::Display for Error {
             Error::Forbidden(text) => write!(f, "forbidden: {text}"),
             Error::Expired => f.write_str("nobody decided in time"),
             Error::Unattended => f.write_str("a person would have to be asked, and none is there"),
-            Error::OutcomeUnknown(key) => write!(f, "it was started and its end was not seen (idempotency key {key})"),
+            Error::OutcomeUnknown(key) => write!(
+                f,
+                "it was started and its end was not seen (idempotency key {key})"
+            ),
             Error::NotFound(text) => write!(f, "not found: {text}"),
             Error::Invalid(text) => write!(f, "invalid: {text}"),
             Error::Exhausted(text) => write!(f, "limit used up: {text}"),
@@ -150,13 +156,19 @@ impl From<wit::Error> for Error {
 
 impl From<wit::Failure> for Failure {
     fn from(failure: wit::Failure) -> Self {
-        Failure { code: failure.code, message: failure.message }
+        Failure {
+            code: failure.code,
+            message: failure.message,
+        }
     }
 }
 
 impl From<Failure> for wit::Failure {
     fn from(failure: Failure) -> Self {
-        wit::Failure { code: failure.code, message: failure.message }
+        wit::Failure {
+            code: failure.code,
+            message: failure.message,
+        }
     }
 }
 
@@ -234,7 +246,9 @@ macro_rules! fail {
 #[macro_export]
 macro_rules! ensure {
     ($condition:expr, $code:expr, $($message:tt)+) => {
-        if !$condition {
+        // This way round, because Clippy would blame the agent for `!(a > b)` on floats.
+        if $condition {
+        } else {
             $crate::fail!($code, $($message)+)
         }
     };
@@ -270,7 +284,11 @@ mod tests {
     #[test]
     fn a_failure_passes_through_unchanged() {
         fn refuse(quantity: f64) -> Result<()> {
-            ensure!(quantity > 0.0, "bad-quantity", "{quantity} is not above zero");
+            ensure!(
+                quantity > 0.0,
+                "bad-quantity",
+                "{quantity} is not above zero"
+            );
             Ok(())
         }
         let expected = Failure::new("bad-quantity", "-1 is not above zero");

@@ -12,7 +12,7 @@ use crate::bindings::nexus::agent::types as wit;
 /// it can serialize, and is called once for every invocation, in an instance of its own. `agent.toml` is read
 /// from the folder above the one of the invoking file, thus beside `src/`; another place can be named.
 ///
-/// ```ignore
+/// ```text
 /// nexus_agent::export!(invoke);
 /// nexus_agent::export!(invoke, manifest = include_bytes!("agent.toml"));
 /// ```
@@ -56,7 +56,7 @@ macro_rules! __export {
                 }
             }
 
-            $crate::bindings::export!(Agent with_types_in $crate::bindings);
+    $crate::bindings::export!(Agent with_types_in $crate::bindings);
 
             // The linker turns this into a custom section of the core module, and componentisation and
             // `strip` leave it alone: the built file is a complete package.
@@ -69,15 +69,20 @@ macro_rules! __export {
 }
 
 /// Runs `invoke` on the JSON text `input`.
-pub fn json<I, O, E>(input: String, invoke: impl FnOnce(I) -> Result<O, E>) -> Result<String, wit::Failure>
+pub fn json<I, O, E>(
+    input: String,
+    invoke: impl FnOnce(I) -> Result<O, E>,
+) -> Result<String, wit::Failure>
 where
     I: DeserializeOwned,
     O: Serialize,
     E: Into<Failure>,
 {
-    let input = serde_json::from_str(&input).map_err(|error| Failure::new("bad-input", error.to_string()))?;
+    let input = serde_json::from_str(&input)
+        .map_err(|error| Failure::new("bad-input", error.to_string()))?;
     let output = invoke(input).map_err(Into::into)?;
-    let output = serde_json::to_string(&output).map_err(|error| Failure::new("bad-output", error.to_string()))?;
+    let output = serde_json::to_string(&output)
+        .map_err(|error| Failure::new("bad-output", error.to_string()))?;
     Ok(output)
 }
 
@@ -98,12 +103,16 @@ mod tests {
         let double = |n: u32| -> crate::Result<u32> { Ok(n * 2) };
         assert_eq!(json("21".to_owned(), double).ok().as_deref(), Some("42"));
         let failure = json("\"x\"".to_owned(), double).err().map(Failure::from);
-        assert_eq!(failure.map(|failure| failure.code).as_deref(), Some("bad-input"));
+        assert_eq!(
+            failure.map(|failure| failure.code).as_deref(),
+            Some("bad-input")
+        );
     }
 
     #[test]
     fn an_error_reaches_the_caller_with_its_code() {
-        let refuse = |_: ()| -> crate::Result<()> { Err(crate::Error::Forbidden("kb-08".to_owned())) };
+        let refuse =
+            |_: ()| -> crate::Result<()> { Err(crate::Error::Forbidden("kb-08".to_owned())) };
         let failure = json("null".to_owned(), refuse).err().map(Failure::from);
         assert_eq!(failure, Some(Failure::new("forbidden", "forbidden: kb-08")));
     }

@@ -7,10 +7,12 @@
     unreachable_pub,
     rustdoc::all,
     clippy::all,
+    clippy::unwrap_used,
     clippy::allow_attributes_without_reason,
     reason = "generated code follows its generator"
 )]
 #[doc(hidden)]
+#[rustfmt::skip]
 pub mod bindings;
 
 pub mod bus;

@@ -9,8 +9,8 @@
 
 use std::fmt;
 
-pub use crate::bindings::nexus::agent::log::Level;
 use crate::bindings::nexus::agent::log as wit;
+pub use crate::bindings::nexus::agent::log::Level;
 
 /// Writes one message. The macros [`debug!`], [`info!`], [`warn!`] and [`error!`] are shorter.
 pub fn write(level: Level, message: impl fmt::Display) {

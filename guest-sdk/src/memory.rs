@@ -55,12 +55,16 @@ pub struct Scan<'a> {
 
 /// Opens a space for reading and writing. Refused unless the manifest lists it as `read-write`.
 pub fn space(name: impl AsRef<str>) -> Result<Space> {
-    Ok(Space { handle: wit::Space::open(name.as_ref(), Access::ReadWrite)? })
+    Ok(Space {
+        handle: wit::Space::open(name.as_ref(), Access::ReadWrite)?,
+    })
 }
 
 /// Opens a space for reading. Refused unless the manifest lists it.
 pub fn read_only(name: impl AsRef<str>) -> Result<Space> {
-    Ok(Space { handle: wit::Space::open(name.as_ref(), Access::Read)? })
+    Ok(Space {
+        handle: wit::Space::open(name.as_ref(), Access::Read)?,
+    })
 }
 
 impl Space {
@@ -93,7 +97,12 @@ impl Space {
 
     /// Writes only if the key is still at `revision`, with `None` for a key that must not exist yet.
     /// Returns the new revision, or `None` if somebody else was faster and nothing was written.
-    pub fn put_if(&self, key: impl AsRef<str>, value: impl AsRef<[u8]>, revision: Option<u64>) -> Result<Option<u64>> {
+    pub fn put_if(
+        &self,
+        key: impl AsRef<str>,
+        value: impl AsRef<[u8]>,
+        revision: Option<u64>,
+    ) -> Result<Option<u64>> {
         Ok(self.handle.put_if(key.as_ref(), value.as_ref(), revision)?)
     }
 
@@ -105,14 +114,21 @@ impl Space {
     /// All entries whose key begins with `prefix`, in the order of their keys; `""` for all of the space.
     /// Fetches page after page as it goes; what is written meanwhile may or may not be seen.
     pub fn scan(&self, prefix: impl Into<String>) -> Scan<'_> {
-        Scan { space: self, prefix: prefix.into(), page: VecDeque::new(), after: None, done: false }
+        Scan {
+            space: self,
+            prefix: prefix.into(),
+            page: VecDeque::new(),
+            after: None,
+            done: false,
+        }
     }
 }
 
 impl Entry {
     /// The value read as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.value).map_err(|error| Error::json(format_args!("entry {:?}", self.key), &error))
+        serde_json::from_slice(&self.value)
+            .map_err(|error| Error::json(format_args!("entry {:?}", self.key), &error))
     }
 
     /// The value as text; [`Error::Invalid`] if it is not UTF-8.
@@ -124,7 +140,11 @@ impl Entry {
 
 impl From<wit::Entry> for Entry {
     fn from(entry: wit::Entry) -> Self {
-        Entry { key: entry.key, value: entry.value, revision: entry.revision }
+        Entry {
+            key: entry.key,
+            value: entry.value,
+            revision: entry.revision,
+        }
     }
 }
 
@@ -134,7 +154,11 @@ impl Iterator for Scan<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         // The host may answer with an empty page and more to come, where entries are large.
         while self.page.is_empty() && !self.done {
-            match self.space.handle.scan(&self.prefix, self.after.as_deref(), PAGE) {
+            match self
+                .space
+                .handle
+                .scan(&self.prefix, self.after.as_deref(), PAGE)
+            {
                 Ok(page) => {
                     self.page = page.entries.into_iter().map(Entry::from).collect();
                     self.done = page.next.is_none();

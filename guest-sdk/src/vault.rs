@@ -29,7 +29,10 @@ pub struct Secret {
 pub fn secret(name: impl AsRef<str>) -> Result<Secret> {
     let name = name.as_ref();
     let handle = wit::Secret::open(name)?;
-    Ok(Secret { name: name.into(), handle: Rc::new(handle) })
+    Ok(Secret {
+        name: name.into(),
+        handle: Rc::new(handle),
+    })
 }
 
 impl Secret {
@@ -45,6 +48,8 @@ impl Secret {
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Secret").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Secret")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }

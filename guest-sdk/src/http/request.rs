@@ -55,23 +55,58 @@ pub struct Pending {
 
 #[derive(Debug)]
 enum Step {
-    Header { name: String, value: Vec<u8> },
-    SecretHeader { name: String, format: String, secret: Secret },
-    SecretQuery { name: String, secret: Secret },
-    SecretBasic { user: String, secret: Secret },
-    SecretForm { name: String, secret: Secret },
-    SignatureHeader { name: String, message: Vec<u8>, encoding: Encoding, secret: Secret },
-    SignatureQuery { name: String, message: Vec<u8>, encoding: Encoding, secret: Secret },
+    Header {
+        name: String,
+        value: Vec<u8>,
+    },
+    SecretHeader {
+        name: String,
+        format: String,
+        secret: Secret,
+    },
+    SecretQuery {
+        name: String,
+        secret: Secret,
+    },
+    SecretBasic {
+        user: String,
+        secret: Secret,
+    },
+    SecretForm {
+        name: String,
+        secret: Secret,
+    },
+    SignatureHeader {
+        name: String,
+        message: Vec<u8>,
+        encoding: Encoding,
+        secret: Secret,
+    },
+    SignatureQuery {
+        name: String,
+        message: Vec<u8>,
+        encoding: Encoding,
+        secret: Secret,
+    },
 }
 
 impl RequestBuilder {
     pub(super) fn new(method: Method, url: &str) -> Self {
-        RequestBuilder { method, url: Url::parse(url), steps: Vec::new(), body: None, content_type: None }
+        RequestBuilder {
+            method,
+            url: Url::parse(url),
+            steps: Vec::new(),
+            body: None,
+            content_type: None,
+        }
     }
 
     /// Adds a header.
     pub fn header(self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
-        self.step(Step::Header { name: name.into(), value: value.as_ref().to_vec() })
+        self.step(Step::Header {
+            name: name.into(),
+            value: value.as_ref().to_vec(),
+        })
     }
 
     /// Adds a query parameter and encodes it: `.query("ids", "eth").query("limit", 10)`.
@@ -118,24 +153,42 @@ impl RequestBuilder {
     }
 
     /// Adds a header in which `{}` of `format` is replaced by the secret: `("x-api-key", "{}", &secret)`.
-    pub fn secret_header(self, name: impl Into<String>, format: impl Into<String>, secret: &Secret) -> Self {
-        self.step(Step::SecretHeader { name: name.into(), format: format.into(), secret: secret.clone() })
+    pub fn secret_header(
+        self,
+        name: impl Into<String>,
+        format: impl Into<String>,
+        secret: &Secret,
+    ) -> Self {
+        self.step(Step::SecretHeader {
+            name: name.into(),
+            format: format.into(),
+            secret: secret.clone(),
+        })
     }
 
     /// Adds a query parameter with the secret.
     pub fn secret_query(self, name: impl Into<String>, secret: &Secret) -> Self {
-        self.step(Step::SecretQuery { name: name.into(), secret: secret.clone() })
+        self.step(Step::SecretQuery {
+            name: name.into(),
+            secret: secret.clone(),
+        })
     }
 
     /// Adds basic authentication with the secret as password.
     pub fn secret_basic(self, user: impl Into<String>, secret: &Secret) -> Self {
-        self.step(Step::SecretBasic { user: user.into(), secret: secret.clone() })
+        self.step(Step::SecretBasic {
+            user: user.into(),
+            secret: secret.clone(),
+        })
     }
 
     /// Adds a field with the secret to the form that is the body.
     pub fn secret_form(mut self, name: impl Into<String>, secret: &Secret) -> Self {
         self.content_type.get_or_insert(FORM);
-        self.step(Step::SecretForm { name: name.into(), secret: secret.clone() })
+        self.step(Step::SecretForm {
+            name: name.into(),
+            secret: secret.clone(),
+        })
     }
 
     /// Adds a header with the HMAC-SHA-256 of `message`, keyed by the secret.
@@ -147,7 +200,12 @@ impl RequestBuilder {
         secret: &Secret,
     ) -> Self {
         let message = message.as_ref().to_vec();
-        self.step(Step::SignatureHeader { name: name.into(), message, encoding, secret: secret.clone() })
+        self.step(Step::SignatureHeader {
+            name: name.into(),
+            message,
+            encoding,
+            secret: secret.clone(),
+        })
     }
 
     /// Adds a query parameter with the HMAC-SHA-256 of `message`, keyed by the secret.
@@ -159,7 +217,12 @@ impl RequestBuilder {
         secret: &Secret,
     ) -> Self {
         let message = message.as_ref().to_vec();
-        self.step(Step::SignatureQuery { name: name.into(), message, encoding, secret: secret.clone() })
+        self.step(Step::SignatureQuery {
+            name: name.into(),
+            message,
+            encoding,
+            secret: secret.clone(),
+        })
     }
 
     /// Sends the request and waits for the response, and for a person if one has to be asked.
@@ -179,7 +242,10 @@ impl RequestBuilder {
             request.body(body)?;
         }
         let handle = wit::Request::send(request)?;
-        Ok(Pending { url: url.origin + &url.path, handle })
+        Ok(Pending {
+            url: url.origin + &url.path,
+            handle,
+        })
     }
 
     fn step(mut self, step: Step) -> Self {
@@ -199,7 +265,10 @@ impl RequestBuilder {
         if let Some(content_type) = self.content_type
             && !self.steps.iter().any(given)
         {
-            self.steps.push(Step::Header { name: "content-type".to_owned(), value: content_type.into() });
+            self.steps.push(Step::Header {
+                name: "content-type".to_owned(),
+                value: content_type.into(),
+            });
         }
     }
 }
@@ -216,16 +285,26 @@ impl Step {
     fn apply(&self, request: &wit::Request) -> Result<()> {
         match self {
             Step::Header { name, value } => request.header(name, value),
-            Step::SecretHeader { name, format, secret } => request.secret_header(name, format, secret.handle()),
+            Step::SecretHeader {
+                name,
+                format,
+                secret,
+            } => request.secret_header(name, format, secret.handle()),
             Step::SecretQuery { name, secret } => request.secret_query(name, secret.handle()),
             Step::SecretBasic { user, secret } => request.secret_basic(user, secret.handle()),
             Step::SecretForm { name, secret } => request.secret_form(name, secret.handle()),
-            Step::SignatureHeader { name, message, encoding, secret } => {
-                request.signature_header(name, message, *encoding, secret.handle())
-            }
-            Step::SignatureQuery { name, message, encoding, secret } => {
-                request.signature_query(name, message, *encoding, secret.handle())
-            }
+            Step::SignatureHeader {
+                name,
+                message,
+                encoding,
+                secret,
+            } => request.signature_header(name, message, *encoding, secret.handle()),
+            Step::SignatureQuery {
+                name,
+                message,
+                encoding,
+                secret,
+            } => request.signature_query(name, message, *encoding, secret.handle()),
         }?;
         Ok(())
     }
@@ -260,7 +339,8 @@ fn form_of<T: Serialize + ?Sized>(fields: &T) -> Result<String> {
         }
     }
 
-    let fields = serde_json::to_value(fields).map_err(|error| Error::json("the fields of a form", &error))?;
+    let fields = serde_json::to_value(fields)
+        .map_err(|error| Error::json("the fields of a form", &error))?;
     let pairs: Vec<String> = match &fields {
         Value::Object(fields) => fields
             .iter()
@@ -271,10 +351,16 @@ fn form_of<T: Serialize + ?Sized>(fields: &T) -> Result<String> {
             .iter()
             .map(|pair| match pair.as_array().map(Vec::as_slice) {
                 Some([name, value]) => Ok(format!("{}={}", text(name)?, text(value)?)),
-                _ => Err(Error::Invalid(format!("{pair} is not a pair of name and value"))),
+                _ => Err(Error::Invalid(format!(
+                    "{pair} is not a pair of name and value"
+                ))),
             })
             .collect::<Result<_>>()?,
-        other => return Err(Error::Invalid(format!("{other} is not a form: use a struct, a map or pairs"))),
+        other => {
+            return Err(Error::Invalid(format!(
+                "{other} is not a form: use a struct, a map or pairs"
+            )));
+        }
     };
     Ok(pairs.join("&"))
 }
@@ -292,20 +378,35 @@ mod tests {
             quantity: f64,
             note: Option<String>,
         }
-        assert_eq!(form_of(&[("a", "b c"), ("d", "e&f")]), Ok("a=b%20c&d=e%26f".to_owned()));
-        let order = Order { symbol: "ETH/USD", quantity: 0.5, note: None };
+        assert_eq!(
+            form_of(&[("a", "b c"), ("d", "e&f")]),
+            Ok("a=b%20c&d=e%26f".to_owned())
+        );
+        let order = Order {
+            symbol: "ETH/USD",
+            quantity: 0.5,
+            note: None,
+        };
         let form = form_of(&order).unwrap_or_default();
         let mut fields: Vec<_> = form.split('&').collect();
         fields.sort_unstable();
         assert_eq!(fields, ["quantity=0.5", "symbol=ETH%2FUSD"]);
-        assert!(matches!(form_of(&json!({ "a": [1] })), Err(Error::Invalid(_))));
+        assert!(matches!(
+            form_of(&json!({ "a": [1] })),
+            Err(Error::Invalid(_))
+        ));
         assert!(matches!(form_of(&1), Err(Error::Invalid(_))));
     }
 
     #[test]
     fn query_parameters_follow_those_of_the_url() {
-        let builder = super::super::post("https://a.example/x?a=1").query("q", "b c").query("limit", 10);
-        assert_eq!(builder.url.map(|url| url.target()), Ok("/x?a=1&q=b%20c&limit=10".to_owned()));
+        let builder = super::super::post("https://a.example/x?a=1")
+            .query("q", "b c")
+            .query("limit", 10);
+        assert_eq!(
+            builder.url.map(|url| url.target()),
+            Ok("/x?a=1&q=b%20c&limit=10".to_owned())
+        );
     }
 
     #[test]
@@ -313,19 +414,37 @@ mod tests {
         let types = |builder: RequestBuilder| {
             let mut builder = builder;
             builder.default_content_type();
-            builder.steps.iter().filter(|step| matches!(step, Step::Header { .. })).count()
+            builder
+                .steps
+                .iter()
+                .filter(|step| matches!(step, Step::Header { .. }))
+                .count()
         };
         assert_eq!(types(super::super::post("https://a.example").json(&1)), 1);
-        assert_eq!(types(super::super::post("https://a.example").header("Content-Type", "text/x").json(&1)), 1);
+        assert_eq!(
+            types(
+                super::super::post("https://a.example")
+                    .header("Content-Type", "text/x")
+                    .json(&1)
+            ),
+            1
+        );
         assert_eq!(types(super::super::post("https://a.example").body("x")), 0);
     }
 
     #[test]
     fn what_is_wrong_is_reported_when_it_is_sent() {
-        let error = super::super::post("nonsense").query("a", 1).json(&1).send().err();
+        let error = super::super::post("nonsense")
+            .query("a", 1)
+            .json(&1)
+            .send()
+            .err();
         assert!(matches!(error, Some(Error::Invalid(_))));
         let bad_key = std::collections::HashMap::from([((1, 2), 3)]);
-        let error = super::super::post("https://a.example").json(&bad_key).send().err();
+        let error = super::super::post("https://a.example")
+            .json(&bad_key)
+            .send()
+            .err();
         assert!(matches!(error, Some(Error::Json(_))));
     }
 }

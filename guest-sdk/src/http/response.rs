@@ -20,7 +20,12 @@ pub struct Response {
 
 impl Response {
     pub(super) fn new(url: String, response: wit::Response) -> Self {
-        Response { url, status: response.status, headers: response.headers, body: response.body }
+        Response {
+            url,
+            status: response.status,
+            headers: response.headers,
+            body: response.body,
+        }
     }
 
     /// The status code, such as 200.
@@ -61,7 +66,10 @@ impl Response {
     pub fn text(&self) -> Result<String> {
         match str::from_utf8(&self.body) {
             Ok(text) => Ok(text.to_owned()),
-            Err(error) => Err(Error::Invalid(format!("the response of {} is not text: {error}", self.url))),
+            Err(error) => Err(Error::Invalid(format!(
+                "the response of {} is not text: {error}",
+                self.url
+            ))),
         }
     }
 
@@ -87,8 +95,14 @@ impl Response {
         if self.status < 400 {
             return Ok(());
         }
-        let body = String::from_utf8_lossy(&self.body).chars().take(EXCERPT).collect();
-        Err(Error::Status { status: self.status, body })
+        let body = String::from_utf8_lossy(&self.body)
+            .chars()
+            .take(EXCERPT)
+            .collect();
+        Err(Error::Status {
+            status: self.status,
+            body,
+        })
     }
 }
 
@@ -98,7 +112,14 @@ mod tests {
 
     fn response(status: u16, body: &str) -> Response {
         let headers = vec![("Content-Type".to_owned(), b"application/json".to_vec())];
-        Response::new("https://a.example/".to_owned(), wit::Response { status, headers, body: body.into() })
+        Response::new(
+            "https://a.example/".to_owned(),
+            wit::Response {
+                status,
+                headers,
+                body: body.into(),
+            },
+        )
     }
 
     #[test]
@@ -107,20 +128,33 @@ mod tests {
         let refused = response(404, r#"{"error":"no such coin"}"#);
         assert_eq!(
             refused.json::<serde_json::Value>(),
-            Err(Error::Status { status: 404, body: r#"{"error":"no such coin"}"#.to_owned() })
+            Err(Error::Status {
+                status: 404,
+                body: r#"{"error":"no such coin"}"#.to_owned()
+            })
         );
-        assert!(refused.json_whatever_the_status::<serde_json::Value>().is_ok());
+        assert!(
+            refused
+                .json_whatever_the_status::<serde_json::Value>()
+                .is_ok()
+        );
     }
 
     #[test]
     fn bad_json_names_the_url() {
-        let error = response(200, "<html>").json::<u8>().err().map(|error| error.to_string());
+        let error = response(200, "<html>")
+            .json::<u8>()
+            .err()
+            .map(|error| error.to_string());
         assert!(error.is_some_and(|text| text.contains("https://a.example/")));
     }
 
     #[test]
     fn header_names_match_in_any_case() {
-        assert_eq!(response(200, "").header("content-type"), Some("application/json"));
+        assert_eq!(
+            response(200, "").header("content-type"),
+            Some("application/json")
+        );
         assert_eq!(response(200, "").header("accept"), None);
     }
 }

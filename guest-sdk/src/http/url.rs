@@ -31,10 +31,17 @@ pub fn encode(text: impl AsRef<str>) -> String {
 impl Url {
     pub(super) fn parse(url: &str) -> Result<Url> {
         let invalid = |reason: &str| Error::Invalid(format!("URL {url:?}: {reason}"));
-        if url.bytes().any(|byte| byte.is_ascii_control() || byte == b'\\') {
-            return Err(invalid("control characters and backslashes are not allowed"));
+        if url
+            .bytes()
+            .any(|byte| byte.is_ascii_control() || byte == b'\\')
+        {
+            return Err(invalid(
+                "control characters and backslashes are not allowed",
+            ));
         }
-        let (scheme, rest) = url.split_once("://").ok_or_else(|| invalid("it must begin with https:// or http://"))?;
+        let (scheme, rest) = url
+            .split_once("://")
+            .ok_or_else(|| invalid("it must begin with https:// or http://"))?;
         let scheme = scheme.to_ascii_lowercase();
         let default_port = match scheme.as_str() {
             "https" => "443",
@@ -65,7 +72,11 @@ impl Url {
 
     /// Path and query, as the host takes them.
     pub(super) fn target(&self) -> String {
-        if self.query.is_empty() { self.path.clone() } else { format!("{}?{}", self.path, self.query) }
+        if self.query.is_empty() {
+            self.path.clone()
+        } else {
+            format!("{}?{}", self.path, self.query)
+        }
     }
 }
 
@@ -80,7 +91,10 @@ fn authority_of(authority: &str, default_port: &str) -> Result<String, &'static 
     // The colons of an IPv6 address are inside brackets.
     let host_end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let (host, port) = match authority[host_end..].find(':') {
-        Some(colon) => (&authority[..host_end + colon], &authority[host_end + colon + 1..]),
+        Some(colon) => (
+            &authority[..host_end + colon],
+            &authority[host_end + colon + 1..],
+        ),
         None => (authority, ""),
     };
     if host.is_empty() {
@@ -90,18 +104,29 @@ fn authority_of(authority: &str, default_port: &str) -> Result<String, &'static 
         return Err("its port is not a number up to 65535");
     }
     let host = host.to_ascii_lowercase();
-    Ok(if port.is_empty() || port == default_port { host } else { format!("{host}:{port}") })
+    Ok(if port.is_empty() || port == default_port {
+        host
+    } else {
+        format!("{host}:{port}")
+    })
 }
 
 fn canonical_path(path: &str) -> Result<String, &'static str> {
     let path = canonical(path, is_path);
-    if path.split('/').any(|segment| segment == "." || segment == "..") {
+    if path
+        .split('/')
+        .any(|segment| segment == "." || segment == "..")
+    {
         return Err("a path with . or .. is not allowed");
     }
     if path.contains("%2F") || path.contains("%5C") {
         return Err("an encoded slash or backslash is not allowed in a path");
     }
-    Ok(if path.is_empty() { "/".to_owned() } else { path })
+    Ok(if path.is_empty() {
+        "/".to_owned()
+    } else {
+        path
+    })
 }
 
 /// Encodes what is not `allowed`, decodes what need not be encoded, and writes the rest in upper case.
@@ -110,7 +135,9 @@ fn canonical(text: &str, allowed: fn(u8) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escaped = (bytes[at] == b'%').then(|| bytes.get(at + 1..at + 3).and_then(hex_byte)).flatten();
+        let escaped = (bytes[at] == b'%')
+            .then(|| bytes.get(at + 1..at + 3).and_then(hex_byte))
+            .flatten();
         match escaped {
             Some(byte) => {
                 push(&mut out, byte, is_unreserved(byte));
@@ -159,26 +186,56 @@ mod tests {
     use super::*;
 
     fn parts(url: &str) -> Option<(String, String)> {
-        Url::parse(url).ok().map(|url| (url.origin.clone(), url.target()))
+        Url::parse(url)
+            .ok()
+            .map(|url| (url.origin.clone(), url.target()))
     }
 
     #[test]
     fn a_url_becomes_origin_and_target() {
         let cases = [
-            ("https://api.example.com/v3/price?ids=eth", "https://api.example.com", "/v3/price?ids=eth"),
+            (
+                "https://api.example.com/v3/price?ids=eth",
+                "https://api.example.com",
+                "/v3/price?ids=eth",
+            ),
             ("https://api.example.com", "https://api.example.com", "/"),
-            ("https://api.example.com?x=1", "https://api.example.com", "/?x=1"),
-            ("HTTPS://API.Example.com:443/A", "https://api.example.com", "/A"),
-            ("http://127.0.0.1:8080/price", "http://127.0.0.1:8080", "/price"),
+            (
+                "https://api.example.com?x=1",
+                "https://api.example.com",
+                "/?x=1",
+            ),
+            (
+                "HTTPS://API.Example.com:443/A",
+                "https://api.example.com",
+                "/A",
+            ),
+            (
+                "http://127.0.0.1:8080/price",
+                "http://127.0.0.1:8080",
+                "/price",
+            ),
             ("http://[::1]:80/", "http://[::1]", "/"),
             ("http://[::1]:81/", "http://[::1]:81", "/"),
             ("https://a.example/x#part", "https://a.example", "/x"),
-            ("https://a.example/a b/ü?q=a b\"", "https://a.example", "/a%20b/%C3%BC?q=a%20b%22"),
-            ("https://a.example/%7eanna/%c3%bc?q=%2f", "https://a.example", "/~anna/%C3%BC?q=%2F"),
+            (
+                "https://a.example/a b/ü?q=a b\"",
+                "https://a.example",
+                "/a%20b/%C3%BC?q=a%20b%22",
+            ),
+            (
+                "https://a.example/%7eanna/%c3%bc?q=%2f",
+                "https://a.example",
+                "/~anna/%C3%BC?q=%2F",
+            ),
             ("https://a.example/100%", "https://a.example", "/100%25"),
         ];
         for (url, origin, target) in cases {
-            assert_eq!(parts(url), Some((origin.to_owned(), target.to_owned())), "{url}");
+            assert_eq!(
+                parts(url),
+                Some((origin.to_owned(), target.to_owned())),
+                "{url}"
+            );
         }
     }
 
@@ -207,9 +264,15 @@ mod tests {
 
     #[test]
     fn canonical_form_is_stable() {
-        for url in ["https://a.example/%7e/ü ?a=%zz&b=[1]'", "https://a.example/a//b;c?d=e+f"] {
+        for url in [
+            "https://a.example/%7e/ü ?a=%zz&b=[1]'",
+            "https://a.example/a//b;c?d=e+f",
+        ] {
             let once = parts(url).map(|(origin, target)| origin + &target);
-            let twice = once.as_deref().and_then(parts).map(|(origin, target)| origin + &target);
+            let twice = once
+                .as_deref()
+                .and_then(parts)
+                .map(|(origin, target)| origin + &target);
             assert!(once.is_some());
             assert_eq!(once, twice);
         }
@@ -217,7 +280,8 @@ mod tests {
 
     #[test]
     fn parameters_are_encoded() {
-        let mut url = Url::parse("https://a.example/x?a=1").unwrap_or_else(|error| panic!("{error}"));
+        let mut url =
+            Url::parse("https://a.example/x?a=1").unwrap_or_else(|error| panic!("{error}"));
         url.append("q&", "a b=c/ü");
         assert_eq!(url.target(), "/x?a=1&q%26=a%20b%3Dc%2F%C3%BC");
     }

@@ -21,5 +21,7 @@ export!(invoke);
 
 fn invoke(input: Input) -> Result<Output> {
     let config: Config = config::get()?;
-    Ok(Output { greeting: format!("{}, {}!", config.greeting, input.name) })
+    Ok(Output {
+        greeting: format!("{}, {}!", config.greeting, input.name),
+    })
 }

@@ -33,24 +33,45 @@ fn invoke(input: Input) -> Result<Output> {
     for (number, (key, row)) in entries.iter().enumerate() {
         space.put_json(key, row)?;
         if number % 100 == 99 {
-            log::progress((number + 1) as f64 / entries.len() as f64, format!("{} rows", number + 1));
+            log::progress(
+                (number + 1) as f64 / entries.len() as f64,
+                format!("{} rows", number + 1),
+            );
         }
     }
     log::info!("{} rows are in {}", entries.len(), config.space);
-    Ok(Output { rows: entries.len(), space: config.space })
+    Ok(Output {
+        rows: entries.len(),
+        space: config.space,
+    })
 }
 
 /// Key and object of every row after the first.
 fn entries(csv: &str, config: &Config) -> Result<Vec<(String, Value)>, Failure> {
     let mut rows = parse(csv, config.delimiter)?.into_iter();
-    let Some((_, columns)) = rows.next() else { fail!("bad-csv", "the text is empty") };
-    for column in config.numbers.iter().chain(Some(&config.key).filter(|key| !key.is_empty())) {
-        ensure!(columns.contains(column), "bad-csv", "there is no column {column}, only {}", columns.join(", "));
+    let Some((_, columns)) = rows.next() else {
+        fail!("bad-csv", "the text is empty")
+    };
+    for column in config
+        .numbers
+        .iter()
+        .chain(Some(&config.key).filter(|key| !key.is_empty()))
+    {
+        ensure!(
+            columns.contains(column),
+            "bad-csv",
+            "there is no column {column}, only {}",
+            columns.join(", ")
+        );
     }
     let mut entries = Vec::new();
     for (line, values) in rows {
         let (have, want) = (values.len(), columns.len());
-        ensure!(have == want, "bad-csv", "line {line} has {have} values, there are {want} columns");
+        ensure!(
+            have == want,
+            "bad-csv",
+            "line {line} has {have} values, there are {want} columns"
+        );
         let mut key = (entries.len() + 1).to_string();
         let mut row = serde_json::Map::new();
         for (column, value) in columns.iter().zip(values) {
@@ -58,7 +79,11 @@ fn entries(csv: &str, config: &Config) -> Result<Vec<(String, Value)>, Failure> 
                 ensure!(!value.is_empty(), "bad-csv", "line {line} has no {column}");
                 key.clone_from(&value);
             }
-            let value = if config.numbers.contains(column) { number(&value, line)? } else { Value::String(value) };
+            let value = if config.numbers.contains(column) {
+                number(&value, line)?
+            } else {
+                Value::String(value)
+            };
             row.insert(column.clone(), value);
         }
         entries.push((format!("{}{key}", config.prefix), Value::Object(row)));
@@ -86,7 +111,11 @@ fn parse(csv: &str, delimiter: char) -> Result<Vec<(usize, Vec<String>)>, Failur
     let (mut line, mut first_line) = (1, 1);
     // Whether the value began with a quote, and whether that quote is still open.
     let (mut quoted, mut open) = (false, false);
-    let mut characters = csv.strip_prefix('\u{feff}').unwrap_or(csv).chars().peekable();
+    let mut characters = csv
+        .strip_prefix('\u{feff}')
+        .unwrap_or(csv)
+        .chars()
+        .peekable();
     while let Some(character) = characters.next() {
         line += usize::from(character == '\n');
         match character {
@@ -111,7 +140,11 @@ fn parse(csv: &str, delimiter: char) -> Result<Vec<(usize, Vec<String>)>, Failur
             _ => value.push(character),
         }
     }
-    ensure!(!open, "bad-csv", "the quote of line {first_line} is never closed");
+    ensure!(
+        !open,
+        "bad-csv",
+        "the quote of line {first_line} is never closed"
+    );
     if !(row.is_empty() && value.is_empty() && !quoted) {
         row.push(value);
         rows.push((first_line, row));
@@ -125,33 +158,57 @@ mod tests {
 
     fn config(key: &str, numbers: &[&str]) -> Config {
         let numbers = numbers.iter().map(|&name| name.to_owned()).collect();
-        Config { space: "kb".into(), prefix: "row/".into(), key: key.into(), delimiter: ',', numbers }
+        Config {
+            space: "kb".into(),
+            prefix: "row/".into(),
+            key: key.into(),
+            delimiter: ',',
+            numbers,
+        }
     }
 
     fn values(csv: &str) -> Vec<Vec<String>> {
-        parse(csv, ',').map(|rows| rows.into_iter().map(|(_, row)| row).collect()).unwrap_or_default()
+        parse(csv, ',')
+            .map(|rows| rows.into_iter().map(|(_, row)| row).collect())
+            .unwrap_or_default()
     }
 
     #[test]
     fn values_may_be_quoted() {
-        assert_eq!(values("a,b\r\n1,\"x, \"\"y\"\"\nz\"\r\n"), [["a", "b"], ["1", "x, \"y\"\nz"]]);
-        assert_eq!(values("a,b\n\n,\n\"\",\"\""), [["a", "b"], ["", ""], ["", ""]]);
+        assert_eq!(
+            values("a,b\r\n1,\"x, \"\"y\"\"\nz\"\r\n"),
+            [["a", "b"], ["1", "x, \"y\"\nz"]]
+        );
+        assert_eq!(
+            values("a,b\n\n,\n\"\",\"\""),
+            [["a", "b"], ["", ""], ["", ""]]
+        );
         assert_eq!(values("\u{feff}a"), [["a"]]);
     }
 
     #[test]
     fn rows_become_objects_under_their_keys() {
-        let entries = entries("symbol,price\nETH,3150.25\nBTC,\n", &config("symbol", &["price"]));
+        let entries = entries(
+            "symbol,price\nETH,3150.25\nBTC,\n",
+            &config("symbol", &["price"]),
+        );
         let expected = vec![
-            ("row/ETH".to_owned(), json!({ "symbol": "ETH", "price": 3150.25 })),
-            ("row/BTC".to_owned(), json!({ "symbol": "BTC", "price": null })),
+            (
+                "row/ETH".to_owned(),
+                json!({ "symbol": "ETH", "price": 3150.25 }),
+            ),
+            (
+                "row/BTC".to_owned(),
+                json!({ "symbol": "BTC", "price": null }),
+            ),
         ];
         assert_eq!(entries, Ok(expected));
     }
 
     #[test]
     fn a_mistake_is_named_with_its_line() {
-        let message = |csv, config: Config| entries(csv, &config).err().map(|failure| failure.message);
+        let message =
+            |csv, config: Config| entries(csv, &config).err().map(|failure| failure.message);
         let cases = [
             ("a,b\n1", config("", &[]), "line 2 has 1 values"),
             ("a\n\"x\ny\"\n\"z", config("", &[]), "the quote of line 4"),

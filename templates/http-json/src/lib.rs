@@ -22,26 +22,40 @@ export!(invoke);
 
 fn invoke(input: BTreeMap<String, Value>) -> Result<Value> {
     let config: Config = config::get()?;
-    let document: Value = request(&config, &input)?.header("accept", "application/json").send()?.json()?;
+    let document: Value = request(&config, &input)?
+        .header("accept", "application/json")
+        .send()?
+        .json()?;
     if config.items.is_empty() {
         return Ok(reshape(document, &config.fields));
     }
     match document.pointer(&config.items) {
         Some(Value::Array(items)) => {
             log::info!("{} items", items.len());
-            Ok(items.iter().map(|item| reshape(item.clone(), &config.fields)).collect())
+            Ok(items
+                .iter()
+                .map(|item| reshape(item.clone(), &config.fields))
+                .collect())
         }
         _ => fail!("no-items", "the document has no list at {}", config.items),
     }
 }
 
 fn request(config: &Config, input: &BTreeMap<String, Value>) -> Result<http::RequestBuilder> {
-    let mut request = http::request(http::Method::Get, format!("{}{}", config.origin, config.path));
+    let mut request = http::request(
+        http::Method::Get,
+        format!("{}{}", config.origin, config.path),
+    );
     for (name, value) in &config.query {
         request = request.query(name, text(value));
     }
     for (name, value) in input {
-        ensure!(config.inputs.contains(name), "bad-input", "{name} is not one of {}", config.inputs.join(", "));
+        ensure!(
+            config.inputs.contains(name),
+            "bad-input",
+            "{name} is not one of {}",
+            config.inputs.join(", ")
+        );
         request = request.query(name, text(value));
     }
     Ok(request)
@@ -61,5 +75,7 @@ fn reshape(document: Value, fields: &BTreeMap<String, String>) -> Value {
 
 /// A string without its quotes, anything else as JSON.
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -38,5 +38,8 @@ fn invoke(input: Input) -> Result<Output> {
         Ok(body) => body,
         Err(_) => Value::String(response.text()?),
     };
-    Ok(Output { status: response.status(), response: body })
+    Ok(Output {
+        status: response.status(),
+        response: body,
+    })
 }

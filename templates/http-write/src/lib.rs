@@ -53,34 +53,66 @@ fn invoke(input: Input) -> Result<Output> {
     match input {
         Input::Price { symbol } => {
             let price = price(&config, &symbol)?;
-            Ok(Output { symbol, price, order: None })
+            Ok(Output {
+                symbol,
+                price,
+                order: None,
+            })
         }
         Input::Order(order) => place(&config, order),
     }
 }
 
 fn price(config: &Config, symbol: &str) -> Result<f64> {
-    let answer: Value = http::request(http::Method::Get, format!("{}{}", config.origin, config.read_path))
-        .query("symbol", symbol)
-        .send()?
-        .json()?;
+    let answer: Value = http::request(
+        http::Method::Get,
+        format!("{}{}", config.origin, config.read_path),
+    )
+    .query("symbol", symbol)
+    .send()?
+    .json()?;
     match answer.pointer(&config.price).and_then(Value::as_f64) {
         Some(price) => Ok(price),
-        None => fail!("no-price", "the answer for {symbol} has no number at {}", config.price),
+        None => fail!(
+            "no-price",
+            "the answer for {symbol} has no number at {}",
+            config.price
+        ),
     }
 }
 
 fn place(config: &Config, order: Order) -> Result<Output> {
-    ensure!(order.quantity > 0.0, "bad-quantity", "{} is not above zero", order.quantity);
+    ensure!(
+        order.quantity > 0.0,
+        "bad-quantity",
+        "{} is not above zero",
+        order.quantity
+    );
     let price = price(config, &order.symbol)?;
     if let Some(limit) = order.limit {
         let acceptable = match order.side {
             Side::Buy => price <= limit,
             Side::Sell => price >= limit,
         };
-        ensure!(acceptable, "price-moved", "{} is at {price}, the limit is {limit}", order.symbol);
+        ensure!(
+            acceptable,
+            "price-moved",
+            "{} is at {price}, the limit is {limit}",
+            order.symbol
+        );
     }
-    log::info!("placing an order for {} {} at about {price}", order.quantity, order.symbol);
-    let answer = http::post(format!("{}{}", config.origin, config.write_path)).json(&order).send()?.json()?;
-    Ok(Output { symbol: order.symbol, price, order: Some(answer) })
+    log::info!(
+        "placing an order for {} {} at about {price}",
+        order.quantity,
+        order.symbol
+    );
+    let answer = http::post(format!("{}{}", config.origin, config.write_path))
+        .json(&order)
+        .send()?
+        .json()?;
+    Ok(Output {
+        symbol: order.symbol,
+        price,
+        order: Some(answer),
+    })
 }

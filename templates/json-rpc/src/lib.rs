@@ -41,19 +41,41 @@ export!(invoke);
 
 fn invoke(input: BTreeMap<String, Value>) -> Result<Output> {
     let config: Config = config::get()?;
-    let params = config.params.iter().map(|param| fill(param, &input)).collect::<Result<Vec<_>>>()?;
+    let params = config
+        .params
+        .iter()
+        .map(|param| fill(param, &input))
+        .collect::<Result<Vec<_>>>()?;
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": config.method, "params": params });
-    let answer: Answer = http::post(format!("{}{}", config.origin, config.path)).json(&call).send()?.json()?;
+    let answer: Answer = http::post(format!("{}{}", config.origin, config.path))
+        .json(&call)
+        .send()?
+        .json()?;
     if let Some(error) = answer.error {
-        fail!("rpc-error", "{} answered {}: {}", config.method, error.code, error.message);
+        fail!(
+            "rpc-error",
+            "{} answered {}: {}",
+            config.method,
+            error.code,
+            error.message
+        );
     }
-    let amount = answer.result.as_str().filter(|_| config.decimals > 0).and_then(|hex| amount(hex, config.decimals));
-    Ok(Output { result: answer.result, amount })
+    let amount = answer
+        .result
+        .as_str()
+        .filter(|_| config.decimals > 0)
+        .and_then(|hex| amount(hex, config.decimals));
+    Ok(Output {
+        result: answer.result,
+        amount,
+    })
 }
 
 /// A text in braces, such as `{address}`, gives way to that member of the input.
 fn fill(param: &Value, input: &BTreeMap<String, Value>) -> Result<Value> {
-    let name = param.as_str().and_then(|text| text.strip_prefix('{')?.strip_suffix('}'));
+    let name = param
+        .as_str()
+        .and_then(|text| text.strip_prefix('{')?.strip_suffix('}'));
     match name {
         None => Ok(param.clone()),
         Some(name) => match input.get(name) {
@@ -65,11 +87,16 @@ fn fill(param: &Value, input: &BTreeMap<String, Value>) -> Result<Value> {
 
 /// `0xde0b6b3a7640000` with 18 decimals is `1.0`. Nothing for a text that is no such number.
 fn amount(hex: &str, decimals: usize) -> Option<String> {
-    let digits = u128::from_str_radix(hex.strip_prefix("0x")?, 16).ok()?.to_string();
+    let digits = u128::from_str_radix(hex.strip_prefix("0x")?, 16)
+        .ok()?
+        .to_string();
     let digits = format!("{digits:0>width$}", width = decimals + 1);
     let (whole, fraction) = digits.split_at(digits.len() - decimals);
     let fraction = fraction.trim_end_matches('0');
-    Some(format!("{whole}.{}", if fraction.is_empty() { "0" } else { fraction }))
+    Some(format!(
+        "{whole}.{}",
+        if fraction.is_empty() { "0" } else { fraction }
+    ))
 }
 
 #[cfg(test)]

@@ -21,7 +21,12 @@ fn invoke(input: Input) -> Result<Value> {
     match input {
         Input::Greet { name } => Ok(json!({ "greeting": format!("hello, {name}") })),
         Input::Fail { code } => fail!(code, "asked to fail"),
-        Input::Peers => Ok(json!(bus::peers()?.into_iter().map(|card| card.name).collect::<Vec<_>>())),
+        Input::Peers => Ok(json!(
+            bus::peers()?
+                .into_iter()
+                .map(|card| card.name)
+                .collect::<Vec<_>>()
+        )),
         Input::Call { peer, input } => bus::peer(peer)?.call(&input)?.json(),
     }
 }

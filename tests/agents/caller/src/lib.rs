@@ -11,7 +11,11 @@ enum Input {
     /// or `{"error": "<code>"}` if it could not be called.
     Try { peer: String, input: Value },
     /// Starts `times` calls before it waits for the first, and answers the list of answers.
-    Fan { peer: String, input: Value, times: usize },
+    Fan {
+        peer: String,
+        input: Value,
+        times: usize,
+    },
     /// Answers what the peer says of itself.
     Card { peer: String },
     /// Answers the names of the agents it may call.
@@ -30,13 +34,25 @@ fn invoke(input: Input) -> Result<Value> {
         },
         Input::Fan { peer, input, times } => {
             let peer = bus::peer(peer)?;
-            let pending: Vec<_> = (0..times).map(|_| peer.start(&input)).collect::<Result<_>>()?;
-            pending.into_iter().map(|pending| pending.wait()?.json::<Value>()).collect()
+            let pending: Vec<_> = (0..times)
+                .map(|_| peer.start(&input))
+                .collect::<Result<_>>()?;
+            pending
+                .into_iter()
+                .map(|pending| pending.wait()?.json::<Value>())
+                .collect()
         }
         Input::Card { peer } => {
             let card = bus::peer(peer)?.card();
-            Ok(json!({ "name": card.name, "summary": card.summary, "tags": card.tags, "input_schema": card.input_schema }))
+            Ok(
+                json!({ "name": card.name, "summary": card.summary, "tags": card.tags, "input_schema": card.input_schema }),
+            )
         }
-        Input::Peers => Ok(json!(bus::peers()?.into_iter().map(|card| card.name).collect::<Vec<_>>())),
+        Input::Peers => Ok(json!(
+            bus::peers()?
+                .into_iter()
+                .map(|card| card.name)
+                .collect::<Vec<_>>()
+        )),
     }
 }

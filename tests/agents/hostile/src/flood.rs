@@ -25,7 +25,6 @@ pub(crate) fn progress() -> Result<String> {
 }
 
 /// Prints for ever.
-#[expect(clippy::print_stdout, reason = "that is what it is for")]
 pub(crate) fn stdout() -> ! {
     let line = "x".repeat(1_000);
     loop {
@@ -42,7 +41,9 @@ pub(crate) fn calls() -> ! {
 
 /// Opens spaces and keeps them all; answers how many it got if the host let it.
 pub(crate) fn handles(times: usize) -> Result<String> {
-    let spaces: Vec<_> = (0..times).map(|_| memory::space("hostile")).collect::<Result<_>>()?;
+    let spaces: Vec<_> = (0..times)
+        .map(|_| memory::space("hostile"))
+        .collect::<Result<_>>()?;
     Ok(spaces.len().to_string())
 }
 
@@ -70,7 +71,8 @@ pub(crate) fn headers(times: usize) -> Result<String> {
 /// Starts many reads and waits for none.
 pub(crate) fn pending(times: usize) -> Result<String> {
     let url = "https://hostile.example.com/";
-    let pending: Vec<_> =
-        (0..times).map(|_| http::request(http::Method::Get, url).start()).collect::<Result<_>>()?;
+    let pending: Vec<_> = (0..times)
+        .map(|_| http::request(http::Method::Get, url).start())
+        .collect::<Result<_>>()?;
     Ok(pending.len().to_string())
 }

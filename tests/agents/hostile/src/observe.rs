@@ -26,7 +26,10 @@ pub(crate) fn world() -> Result<String> {
 pub(crate) fn randomness_and_clock() -> Result<String> {
     let order: Vec<u32> = (0..16).collect::<HashSet<_>>().into_iter().collect();
     let begin = Instant::now();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|error| error.to_string())?;
+    #[allow(clippy::disallowed_methods, reason = "the sleep is what is observed")]
     std::thread::sleep(std::time::Duration::from_millis(20));
     Ok(json!({
         "hash_order": order,

@@ -67,47 +67,83 @@ impl Step {
         let done = |()| Value::Null;
         let value = self.value.as_bytes();
         Ok(match self.call.as_str() {
-            "http.origin.open" => {
-                outcome(http::Origin::open(&self.url), |origin| self.keep(handles, Handle::Origin(origin)))
-            }
+            "http.origin.open" => outcome(http::Origin::open(&self.url), |origin| {
+                self.keep(handles, Handle::Origin(origin))
+            }),
             "http.origin.request" => {
-                let result = handles.origin(&self.on)?.request(self.method()?, &self.target);
-                outcome(result, |request| self.keep(handles, Handle::Request(request)))
+                let result = handles
+                    .origin(&self.on)?
+                    .request(self.method()?, &self.target);
+                outcome(result, |request| {
+                    self.keep(handles, Handle::Request(request))
+                })
             }
-            "http.request.header" => outcome(handles.request(&self.on)?.header(&self.name, value), done),
+            "http.request.header" => {
+                outcome(handles.request(&self.on)?.header(&self.name, value), done)
+            }
             "http.request.body" => outcome(handles.request(&self.on)?.body(value), done),
             "http.request.secret-header" => {
                 let secret = handles.secret(&self.secret)?;
-                outcome(handles.request(&self.on)?.secret_header(&self.name, &self.format, secret), done)
+                outcome(
+                    handles
+                        .request(&self.on)?
+                        .secret_header(&self.name, &self.format, secret),
+                    done,
+                )
             }
             "http.request.secret-query" => {
                 let secret = handles.secret(&self.secret)?;
-                outcome(handles.request(&self.on)?.secret_query(&self.name, secret), done)
+                outcome(
+                    handles.request(&self.on)?.secret_query(&self.name, secret),
+                    done,
+                )
             }
             "http.request.secret-basic" => {
                 let secret = handles.secret(&self.secret)?;
-                outcome(handles.request(&self.on)?.secret_basic(&self.name, secret), done)
+                outcome(
+                    handles.request(&self.on)?.secret_basic(&self.name, secret),
+                    done,
+                )
             }
             "http.request.secret-form" => {
                 let secret = handles.secret(&self.secret)?;
-                outcome(handles.request(&self.on)?.secret_form(&self.name, secret), done)
+                outcome(
+                    handles.request(&self.on)?.secret_form(&self.name, secret),
+                    done,
+                )
             }
             "http.request.signature-header" => {
                 let (secret, encoding) = (handles.secret(&self.secret)?, self.encoding()?);
-                outcome(handles.request(&self.on)?.signature_header(&self.name, value, encoding, secret), done)
+                outcome(
+                    handles
+                        .request(&self.on)?
+                        .signature_header(&self.name, value, encoding, secret),
+                    done,
+                )
             }
             "http.request.signature-query" => {
                 let (secret, encoding) = (handles.secret(&self.secret)?, self.encoding()?);
-                outcome(handles.request(&self.on)?.signature_query(&self.name, value, encoding, secret), done)
+                outcome(
+                    handles
+                        .request(&self.on)?
+                        .signature_query(&self.name, value, encoding, secret),
+                    done,
+                )
             }
             "http.request.send" => {
                 let result = http::Request::send(handles.take_request(&self.on)?);
-                outcome(result, |pending| self.keep(handles, Handle::Response(pending)))
+                outcome(result, |pending| {
+                    self.keep(handles, Handle::Response(pending))
+                })
             }
             "http.pending.wait" => {
                 let result = http::Pending::wait(handles.take_response(&self.on)?);
                 outcome(result, |response| {
-                    let headers: Vec<_> = response.headers.iter().map(|(name, value)| json!([name, text(value)])).collect();
+                    let headers: Vec<_> = response
+                        .headers
+                        .iter()
+                        .map(|(name, value)| json!([name, text(value)]))
+                        .collect();
                     json!({ "status": response.status, "headers": headers, "body": text(&response.body) })
                 })
             }
@@ -117,38 +153,50 @@ impl Step {
 
     fn memory(&self, handles: &mut Handles) -> Result<Value, Failure> {
         let value = self.value.as_bytes();
-        let entry = |entry: memory::Entry| {
-            json!({ "key": entry.key, "value": text(&entry.value), "revision": entry.revision })
-        };
+        let entry = |entry: memory::Entry| json!({ "key": entry.key, "value": text(&entry.value), "revision": entry.revision });
         Ok(match self.call.as_str() {
-            "memory.space.open" => outcome(memory::Space::open(&self.name, self.access()?), |space| {
-                self.keep(handles, Handle::Space(space))
-            }),
-            "memory.space.get" => {
-                outcome(handles.space(&self.on)?.get(&self.key), |found| found.map_or(Value::Null, entry))
+            "memory.space.open" => {
+                outcome(memory::Space::open(&self.name, self.access()?), |space| {
+                    self.keep(handles, Handle::Space(space))
+                })
             }
+            "memory.space.get" => outcome(handles.space(&self.on)?.get(&self.key), |found| {
+                found.map_or(Value::Null, entry)
+            }),
             "memory.space.scan" => {
-                let result = handles.space(&self.on)?.scan(&self.prefix, self.after.as_deref(), self.limit);
+                let result =
+                    handles
+                        .space(&self.on)?
+                        .scan(&self.prefix, self.after.as_deref(), self.limit);
                 outcome(result, |page| {
                     let entries: Vec<_> = page.entries.into_iter().map(entry).collect();
                     json!({ "entries": entries, "next": page.next })
                 })
             }
-            "memory.space.put" => outcome(handles.space(&self.on)?.put(&self.key, value), |revision| json!(revision)),
-            "memory.space.put-if" => {
-                outcome(handles.space(&self.on)?.put_if(&self.key, value, self.revision), |revision| json!(revision))
+            "memory.space.put" => {
+                outcome(handles.space(&self.on)?.put(&self.key, value), |revision| {
+                    json!(revision)
+                })
             }
-            "memory.space.delete" => outcome(handles.space(&self.on)?.delete(&self.key), |()| Value::Null),
+            "memory.space.put-if" => outcome(
+                handles
+                    .space(&self.on)?
+                    .put_if(&self.key, value, self.revision),
+                |revision| json!(revision),
+            ),
+            "memory.space.delete" => {
+                outcome(handles.space(&self.on)?.delete(&self.key), |()| Value::Null)
+            }
             _ => return self.unknown(),
         })
     }
 
     fn bus(&self, handles: &mut Handles) -> Result<Value, Failure> {
-        let card = |card: bus::Card| {
-            json!({ "name": card.name, "summary": card.summary, "tags": card.tags, "input-schema": card.input_schema })
-        };
+        let card = |card: bus::Card| json!({ "name": card.name, "summary": card.summary, "tags": card.tags, "input-schema": card.input_schema });
         Ok(match self.call.as_str() {
-            "bus.peer.find" => outcome(bus::Peer::find(&self.name), |peer| self.keep(handles, Handle::Peer(peer))),
+            "bus.peer.find" => outcome(bus::Peer::find(&self.name), |peer| {
+                self.keep(handles, Handle::Peer(peer))
+            }),
             "bus.peer.card" => json!({ "ok": card(handles.peer(&self.on)?.card()) }),
             "bus.peer.call" => {
                 let result = handles.peer(&self.on)?.call(&self.input.to_string());
@@ -158,7 +206,9 @@ impl Step {
                 let result = bus::Pending::wait(handles.take_reply(&self.on)?);
                 outcome(result, |reply| match reply {
                     Ok(output) => json!({ "output": output }),
-                    Err(failure) => json!({ "failure": { "code": failure.code, "message": failure.message } }),
+                    Err(failure) => {
+                        json!({ "failure": { "code": failure.code, "message": failure.message } })
+                    }
                 })
             }
             "bus.peers" => outcome(bus::peers(), |cards| cards.into_iter().map(card).collect()),
@@ -168,9 +218,9 @@ impl Step {
 
     fn rest(&self, handles: &mut Handles) -> Result<Value, Failure> {
         Ok(match self.call.as_str() {
-            "vault.secret.open" => {
-                outcome(vault::Secret::open(&self.name), |secret| self.keep(handles, Handle::Secret(secret)))
-            }
+            "vault.secret.open" => outcome(vault::Secret::open(&self.name), |secret| {
+                self.keep(handles, Handle::Secret(secret))
+            }),
             "config.get" => json!({ "ok": config::get() }),
             "log.write" => {
                 log::write(self.level()?, &self.value);

@@ -59,13 +59,20 @@ export!(invoke);
 
 fn invoke(input: Input) -> Result<Valuation> {
     if input.dry {
-        return Ok(Valuation { owner: input.owner, total: 0.0, profit: None, parts: BTreeMap::new() });
+        return Ok(Valuation {
+            owner: input.owner,
+            total: 0.0,
+            profit: None,
+            parts: BTreeMap::new(),
+        });
     }
     let config: Config = config::get()?;
     let space = memory::space(&config.space)?;
     let key = format!("portfolio/{}", http::encode(&input.owner));
     let positions = if input.positions.is_empty() {
-        space.get_json::<Vec<Position>>(&key)?.ok_or_else(|| Failure::new("no-portfolio", "there is none yet"))?
+        space
+            .get_json::<Vec<Position>>(&key)?
+            .ok_or_else(|| Failure::new("no-portfolio", "there is none yet"))?
     } else {
         space.put_json(&key, &input.positions)?;
         input.positions
@@ -75,7 +82,12 @@ fn invoke(input: Input) -> Result<Valuation> {
         space.put_json(format!("note/{key}/{name}"), note)?;
     }
     let quotes = quotes(&config.origin, &positions)?;
-    let mut valuation = Valuation { owner: input.owner, total: 0.0, profit: Some(0.0), parts: BTreeMap::new() };
+    let mut valuation = Valuation {
+        owner: input.owner,
+        total: 0.0,
+        profit: Some(0.0),
+        parts: BTreeMap::new(),
+    };
     for position in &positions {
         let Some(quote) = quotes.get(&position.symbol) else {
             fail!("no-price", "there is no price for {}", position.symbol)
@@ -86,14 +98,23 @@ fn invoke(input: Input) -> Result<Valuation> {
             .profit
             .zip(position.bought_at)
             .map(|(profit, bought_at)| profit + value - position.quantity * bought_at);
-        let part = Part { quantity: position.quantity, price: quote.price, value, change: quote.change };
+        let part = Part {
+            quantity: position.quantity,
+            price: quote.price,
+            value,
+            change: quote.change,
+        };
         valuation.parts.insert(position.symbol.clone(), part);
     }
     space.put_json(format!("valuation/{key}"), &valuation)?;
     if let Some(peer) = &config.peer {
         bus::peer(peer)?.call(&valuation)?;
     }
-    log::info!("valued {} positions at {:.2}", positions.len(), valuation.total);
+    log::info!(
+        "valued {} positions at {:.2}",
+        positions.len(),
+        valuation.total
+    );
     Ok(valuation)
 }
 
@@ -102,11 +123,18 @@ fn quotes(origin: &str, positions: &[Position]) -> Result<BTreeMap<String, Quote
     let pending: Vec<_> = positions
         .iter()
         .map(|position| {
-            http::request(http::Method::Get, format!("{origin}/quote")).query("symbol", &position.symbol).start()
+            http::request(http::Method::Get, format!("{origin}/quote"))
+                .query("symbol", &position.symbol)
+                .start()
         })
         .collect::<Result<_>>()?;
     pending
         .into_iter()
-        .map(|pending| pending.wait()?.json::<Quote>().map(|quote| (quote.symbol.clone(), quote)))
+        .map(|pending| {
+            pending
+                .wait()?
+                .json::<Quote>()
+                .map(|quote| (quote.symbol.clone(), quote))
+        })
         .collect()
 }
