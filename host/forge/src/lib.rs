@@ -1,1 +1,5 @@
-//! nexus-forge
+#![doc = "Words in, component out: spec, source, build, proof."]
+
+mod assets;
+pub mod build;
+pub mod toolchain;

@@ -1,0 +1,75 @@
+use std::path::Path;
+
+use nexus_sandbox::{Job, system_libraries};
+
+use crate::toolchain::Warm;
+
+/// The source, relative to the job's directory.
+pub(super) const SOURCE: &str = "src/lib.rs";
+/// The manifest, which the SDK's `export!` looks for above the source.
+pub(super) const MANIFEST: &str = "agent.toml";
+/// The component.
+pub(super) const COMPONENT: &str = "out/agent.wasm";
+/// What the compiler needs for itself.
+pub(super) const TEMPORARY: &str = "out/tmp";
+/// The only directory it may change.
+pub(super) const OUT: &str = "out";
+
+/// How every agent is compiled. `unsafe` is refused: an agent's memory safety is
+/// the host's business too where it comes to reading the manifest.
+pub(super) const FLAGS: &[&str] = &[
+    "--crate-name=agent",
+    "--edition=2024",
+    "--crate-type=cdylib",
+    "--target=wasm32-wasip2",
+    "--error-format=json",
+    "-Cpanic=abort",
+    "-Copt-level=s",
+    "-Ccodegen-units=2",
+    "-Clto=off",
+    "-Cembed-bitcode=no",
+    "-Cstrip=symbols",
+    "-Funsafe_code",
+];
+
+/// The compiler on the job in `directory`, with no right beyond it.
+pub(super) fn job(warm: &Warm, directory: &Path) -> Job {
+    let mut job = Job::new(&warm.toolchain.rustc);
+    job.args = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
+    for (name, library) in &warm.externs {
+        job.args.push("--extern".to_owned());
+        job.args.push(format!("{name}={}", library.display()));
+    }
+    for libraries in [
+        crate::toolchain::AGENT_LIBRARIES,
+        crate::toolchain::COMPILER_LIBRARIES,
+    ] {
+        let path = warm.directory.join(libraries);
+        job.args.push(format!("-Ldependency={}", path.display()));
+    }
+    job.args.push(format!(
+        "--remap-path-prefix={}=/agent",
+        directory.display()
+    ));
+    job.args.extend(["-o", COMPONENT, SOURCE].map(str::to_owned));
+    job.env = vec![
+        // The linker is in the sysroot; nothing else is to be found.
+        ("PATH".to_owned(), "/nonexistent".to_owned()),
+        (
+            "TMPDIR".to_owned(),
+            directory.join(TEMPORARY).to_string_lossy().into_owned(),
+        ),
+    ];
+    job.cwd = directory.to_owned();
+    job.read = vec![
+        directory.join("src"),
+        directory.join(MANIFEST),
+        "/dev/urandom".into(),
+    ];
+    job.read_exec = system_libraries();
+    // Procedural macros are libraries that the compiler loads.
+    job.read_exec
+        .extend([warm.toolchain.sysroot.clone(), warm.directory.clone()]);
+    job.write = vec![directory.join(OUT), "/dev/null".into()];
+    job
+}
