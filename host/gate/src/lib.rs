@@ -1,1 +1,58 @@
-//! nexus-gate
+//! The gate: what may happen.
+//!
+//! Everything an agent does to the world is an [`Action`], complete and canonical. [`Gate::check`]
+//! takes it past the manifest, the deny floor, the policy (Cedar) and, where the policy says so, a
+//! person, and answers with a [`Permit`] or a [`Refusal`]. A permit is for one action, once, and only
+//! the gate can make one; the crate `nexus-effects` takes permits by value, so an effect without a
+//! permit does not compile. When the effect starts, the action's digest is computed again from the
+//! bytes that are about to be sent, and the approval is consumed in the transaction that opens the
+//! audit record.
+//!
+//! ```
+//! use nexus_gate::Policy;
+//!
+//! let policy = Policy::parse(r#"
+//!     @id("reads-are-free")
+//!     permit (principal, action == Action::"read", resource);
+//! "#)?;
+//! assert_ne!(policy.version(), Policy::shipped().version());
+//! # Ok::<(), nexus_gate::PolicyError>(())
+//! ```
+
+mod action;
+mod approval;
+mod ask;
+mod book;
+mod class;
+mod context;
+mod errors;
+mod events;
+mod gate;
+mod grants;
+mod ids;
+pub mod kind;
+mod observer;
+mod payload;
+mod permit;
+mod policy;
+mod question;
+mod records;
+mod rendering;
+mod settle;
+mod timer;
+
+pub use action::{Action, ActionKind};
+pub use approval::{Approval, Filter, Page, State, StateError, Verdict, Vote};
+pub use book::SHOWN_PER_AGENT;
+pub use class::{class_of, permissions_are_free};
+pub use context::{Context, EffectClass, Label, LabelError, RootOrigin};
+pub use errors::{DecideError, FinishError, OpenError, QueryError, Refusal, StartError};
+pub use gate::{Gate, MAX_ASKED_BYTES, Options};
+pub use ids::{ApprovalId, IdError, InvocationId, Principal};
+pub use kind::Kind;
+pub use observer::{Floor, Observer, OpenFloor};
+pub use payload::{EncodingError, Part, Payload};
+pub use permit::{Finish, Permit, Receipt};
+pub use policy::{Answer, MAX_APPROVALS, Policy, PolicyError, PolicyVersion, SCHEMA, SHIPPED};
+pub use question::Question;
+pub use rendering::escape;

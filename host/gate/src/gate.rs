@@ -1,0 +1,307 @@
+//! The way of an action: manifest, floor, policy, person.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nexus_audit::{Audit, EventKind};
+use nexus_manifest::Digest;
+use nexus_store::Store;
+use nexus_vault::Vault;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, broadcast};
+
+use crate::approval::{Approval, Filter, Page};
+use crate::book::Book;
+use crate::errors::{OpenError, QueryError, Refusal};
+use crate::kind::Kind;
+use crate::observer::{Floor, Observer, OpenFloor};
+use crate::permit::{Grant, Permit};
+use crate::policy::{Answer, Policy, PolicyVersion};
+use crate::question::Question;
+use crate::{Action, ApprovalId, class, events, grants, records, timer};
+
+/// An action that needs a person may carry no more than this: beyond it nobody reads to the end.
+pub const MAX_ASKED_BYTES: usize = 64 * 1024;
+
+/// How many changes of approvals a watcher may fall behind before it misses some.
+const WATCH_CAPACITY: usize = 1024;
+
+/// What a gate is made of.
+pub struct Options {
+    /// Where approvals are kept.
+    pub store: Arc<dyn Store>,
+    /// Where everything is recorded.
+    pub audit: Audit,
+    /// Seals what is in an approval.
+    pub vault: Vault,
+    /// What is allowed.
+    pub policy: Policy,
+    /// What no policy can allow.
+    pub floor: Arc<dyn Floor>,
+    /// How long a question stays open, and its answer usable.
+    pub deadline: Duration,
+    /// Whether the one who started an invocation may approve its actions.
+    pub self_approval: bool,
+}
+
+impl Options {
+    /// An open floor, a day to answer, and self-approval, as fits a host with one principal.
+    pub fn new(store: Arc<dyn Store>, audit: Audit, vault: Vault, policy: Policy) -> Self {
+        Self {
+            store,
+            audit,
+            vault,
+            policy,
+            floor: Arc::new(OpenFloor),
+            deadline: Duration::from_secs(24 * 60 * 60),
+            self_approval: true,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("policy", &self.policy)
+            .field("deadline", &self.deadline)
+            .field("self_approval", &self.self_approval)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The one place that permits effects. A cheap handle; all clones are one gate.
+#[derive(Clone)]
+pub struct Gate {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) audit: Audit,
+    pub(crate) vault: Vault,
+    pub(crate) floor: Arc<dyn Floor>,
+    pub(crate) deadline: Duration,
+    pub(crate) self_approval: bool,
+    pub(crate) runtime: Handle,
+    pub(crate) watchers: broadcast::Sender<Approval>,
+    /// Wakes the task that ends questions when the earliest deadline has changed.
+    pub(crate) timer: Arc<Notify>,
+    /// Itself, for the tasks it starts.
+    pub(crate) this: Weak<Inner>,
+    policy: RwLock<Arc<Policy>>,
+    book: Mutex<Book>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate")
+            .field("policy", &self.inner.policy().version())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.timer.notify_one();
+    }
+}
+
+impl Gate {
+    /// Opens the gate. Approvals that a dead process left behind are cancelled first: nobody waits for
+    /// them any more. Must be called on a tokio runtime, which also runs the gate's own tasks.
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        let timer = Arc::new(Notify::new());
+        let inner = Arc::new_cyclic(|this| Inner {
+            this: this.clone(),
+            store: options.store,
+            audit: options.audit,
+            vault: options.vault,
+            floor: options.floor,
+            deadline: options.deadline,
+            self_approval: options.self_approval,
+            runtime: Handle::current(),
+            watchers: broadcast::channel(WATCH_CAPACITY).0,
+            timer: timer.clone(),
+            policy: RwLock::new(Arc::new(options.policy)),
+            book: Mutex::default(),
+        });
+        inner.cancel_leftovers().await.map_err(OpenError)?;
+        inner
+            .runtime
+            .spawn(timer::run(Arc::downgrade(&inner), timer));
+        Ok(Self { inner })
+    }
+
+    /// Asks whether an action may happen: manifest, floor, policy, and if policy says so, a person. A
+    /// permit is good for exactly this action, once.
+    ///
+    /// May wait for a person until the deadline. Dropping the future while it waits withdraws the
+    /// question; a permit that is dropped unused withdraws its approval.
+    pub async fn check<K: Kind>(
+        &self,
+        mut action: Action,
+        observer: &dyn Observer,
+    ) -> Result<Permit<K>, Refusal> {
+        let policy = self.inner.policy();
+        if action.capability != K::CAPABILITY
+            || action.kind != K::ACTION
+            || !K::VERBS.contains(&action.verb.as_str())
+        {
+            let text = format!(
+                "{} {} is not an action of this kind",
+                action.capability, action.verb
+            );
+            return Err(Refusal::Invalid(text));
+        }
+        // Only ever raised: what the caller says is a lower bound.
+        action.class = action.class.max(class::class_of::<K>(&action));
+        let canonical = action
+            .canonical(&policy.version())
+            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let digest = Digest::of(&canonical);
+
+        if let Err(reason) = grants::check::<K>(&action) {
+            return Err(self
+                .inner
+                .refuse(&action, &digest, &[], Refusal::Forbidden(reason)));
+        }
+        if let Err(reason) = self.inner.floor.check(&action) {
+            return Err(self
+                .inner
+                .refuse(&action, &digest, &[], Refusal::Forbidden(reason)));
+        }
+        let (approvals, policies) = match &*policy.answer(Question::of(&action)) {
+            Answer::Permitted {
+                approvals,
+                policies,
+            } => (*approvals, policies.clone()),
+            Answer::Refused { policies, errors } => {
+                let reason = refusal_text(policies, errors);
+                return Err(self.inner.refuse(
+                    &action,
+                    &digest,
+                    policies,
+                    Refusal::Forbidden(reason),
+                ));
+            }
+        };
+        let grant = Grant::new(
+            self.inner.clone(),
+            action,
+            digest,
+            policy.version(),
+            policies,
+        );
+        if approvals == 0 {
+            return Ok(Permit::new(grant));
+        }
+        // Boxed: the way past a person is long, and most actions do not go it.
+        let grant = Box::pin(self.inner.ask(grant, canonical, approvals, observer)).await?;
+        Ok(Permit::new(grant))
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.inner.policy()
+    }
+
+    /// Puts another policy in force. Nothing that the old one permitted starts any more, and what is
+    /// being asked under it is withdrawn.
+    pub async fn set_policy(&self, policy: Policy) {
+        *self
+            .inner
+            .policy
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        let live = self.inner.book().ids();
+        for id in live {
+            self.inner.withdraw(id, "the policy changed").await;
+        }
+    }
+
+    /// One approval, whatever became of it.
+    pub async fn approval(&self, id: ApprovalId) -> Result<Option<Approval>, QueryError> {
+        match records::load(&*self.inner.store, id).await? {
+            Some(stored) => self.inner.open_row(stored.row).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The approvals that match, oldest first.
+    pub async fn approvals(
+        &self,
+        filter: &Filter,
+        page: &Page,
+    ) -> Result<Vec<Approval>, QueryError> {
+        let mut approvals = Vec::new();
+        for stored in records::list(&*self.inner.store, filter, page).await? {
+            approvals.push(self.inner.open_row(stored.row).await?);
+        }
+        Ok(approvals)
+    }
+
+    /// Every change of an approval from now on. A receiver that falls too far behind is told so, and
+    /// lists anew.
+    pub fn watch(&self) -> broadcast::Receiver<Approval> {
+        self.inner.watchers.subscribe()
+    }
+}
+
+impl Inner {
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn policy_version(&self) -> PolicyVersion {
+        self.policy
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .version()
+    }
+
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) async fn open_row(&self, row: records::Row) -> Result<Approval, QueryError> {
+        records::open(&*self.store, &self.vault, row).await
+    }
+
+    /// Records a refusal. A refusal that cannot be recorded is still one, and says what is wrong.
+    pub(crate) fn refuse(
+        &self,
+        action: &Action,
+        digest: &Digest,
+        policies: &[String],
+        refusal: Refusal,
+    ) -> Refusal {
+        let event = events::of_action(EventKind::ActionRefused, action, digest, policies, None)
+            .outcome(refusal.to_string());
+        match self.audit.note(event) {
+            Ok(()) => refusal,
+            Err(error) => Refusal::Unavailable(error.to_string()),
+        }
+    }
+}
+
+fn refusal_text(policies: &[String], errors: &[String]) -> String {
+    if !errors.is_empty() {
+        format!("the policy could not be evaluated: {}", errors.join("; "))
+    } else if policies.is_empty() {
+        "no policy permits it".to_owned()
+    } else {
+        format!("forbidden by policy {}", policies.join(", "))
+    }
+}
+
+/// Milliseconds since the epoch.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

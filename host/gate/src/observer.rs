@@ -1,0 +1,40 @@
+//! Who needs to know that an invocation waits for a person.
+
+use nexus_store::Commit;
+
+use crate::Approval;
+
+/// Told when an action begins and ceases to wait for a person.
+pub trait Observer: Send + Sync {
+    /// Called once, before the question is written: what is added to `commit` is written with it, in
+    /// one transaction. The invocation's clocks stop here. Must not block.
+    fn waiting(&self, commit: &mut Commit, approval: &Approval);
+
+    /// Called once after `waiting`, when the question is over, whatever the answer. The clocks go on.
+    /// Not called if the wait was dropped.
+    fn resumed(&self);
+}
+
+/// Nobody needs to know.
+impl Observer for () {
+    fn waiting(&self, _: &mut Commit, _: &Approval) {}
+
+    fn resumed(&self) {}
+}
+
+/// What no policy and no person can lift: blocked networks, the emergency lock.
+pub trait Floor: Send + Sync + 'static {
+    /// Whether the action may go on to policy; the error says why not. Asked when an action arrives
+    /// and again when its effect starts. Must be quick: it stands in the way of every read.
+    fn check(&self, action: &crate::Action) -> Result<(), String>;
+}
+
+/// A floor that lets everything through.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OpenFloor;
+
+impl Floor for OpenFloor {
+    fn check(&self, _: &crate::Action) -> Result<(), String> {
+        Ok(())
+    }
+}

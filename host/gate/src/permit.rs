@@ -1,0 +1,371 @@
+//! Permits and receipts: the only way to an effect, and the record of its end.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use nexus_audit::{Event, EventKind};
+use nexus_manifest::Digest;
+use nexus_store::{Commit, CommitError, Committed};
+use serde_json::Value;
+
+use crate::approval::State;
+use crate::errors::{FinishError, StartError};
+use crate::gate::{Inner, now_ms};
+use crate::kind::Kind;
+use crate::policy::PolicyVersion;
+use crate::{Action, ApprovalId, EffectClass, Payload, events, records};
+
+/// The right to one effect, exactly as it was described, once. Only [`Gate::check`](crate::Gate::check)
+/// makes one. Dropped unused, it withdraws its approval.
+#[must_use = "a permit that is dropped is withdrawn"]
+pub struct Permit<K> {
+    grant: Option<Box<Grant>>,
+    kind: PhantomData<fn() -> K>,
+}
+
+/// An effect that has started. Exactly one of two things becomes of it: [`finish`](Receipt::finish)
+/// records its end, or dropping it records that the end is unknown.
+#[must_use = "a receipt that is dropped records the outcome as unknown"]
+pub struct Receipt {
+    grant: Option<Box<Grant>>,
+}
+
+/// How an effect ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finish {
+    /// Whether it did what it was to do.
+    pub ok: bool,
+    /// The digest of its result; bodies and secrets stay out of the trail.
+    pub result: Digest,
+    /// What else belongs into the trail, such as a status code.
+    pub detail: Value,
+}
+
+/// What a permit is about.
+pub(crate) struct Grant {
+    gate: Arc<Inner>,
+    pub(crate) action: Action,
+    pub(crate) digest: Digest,
+    pub(crate) version: PolicyVersion,
+    pub(crate) policies: Vec<String>,
+    approval: Option<Ticket>,
+}
+
+/// The approval behind a grant.
+struct Ticket {
+    id: ApprovalId,
+    consumed: bool,
+}
+
+impl Grant {
+    pub(crate) fn new(
+        gate: Arc<Inner>,
+        action: Action,
+        digest: Digest,
+        version: PolicyVersion,
+        policies: Vec<String>,
+    ) -> Self {
+        Self {
+            gate,
+            action,
+            digest,
+            version,
+            policies,
+            approval: None,
+        }
+    }
+
+    pub(crate) fn approved(&mut self, id: ApprovalId) {
+        self.approval = Some(Ticket {
+            id,
+            consumed: false,
+        });
+    }
+
+    fn approval(&self) -> Option<ApprovalId> {
+        self.approval.as_ref().map(|ticket| ticket.id)
+    }
+
+    /// Whether nothing has changed since the permit was given, least of all what is about to be sent.
+    fn recheck(&self, payload: &Payload) -> Result<(), StartError> {
+        let changed = StartError::Changed {
+            permitted: self.digest,
+        };
+        let canonical = self
+            .action
+            .canonical_with(payload, &self.version)
+            .map_err(|_| changed.clone())?;
+        if Digest::of(&canonical) != self.digest {
+            return Err(changed);
+        }
+        if self.gate.policy_version() != self.version {
+            return Err(StartError::PolicyChanged);
+        }
+        self.gate
+            .floor
+            .check(&self.action)
+            .map_err(StartError::Forbidden)
+    }
+
+    fn event(&self, kind: EventKind) -> Event {
+        events::of_action(
+            kind,
+            &self.action,
+            &self.digest,
+            &self.policies,
+            self.approval(),
+        )
+    }
+
+    fn note(&self, event: Event) -> Result<(), StartError> {
+        self.gate
+            .audit
+            .note(event)
+            .map_err(|error| StartError::Unavailable(error.to_string()))
+    }
+
+    /// Consumes the approval, if there is one, and writes `events`, together with `effect`.
+    async fn commit(
+        &mut self,
+        effect: Commit,
+        records: &[EventKind],
+    ) -> Result<Committed, StartError> {
+        loop {
+            let mut commit = effect.clone();
+            let mut consumed = None;
+            if let Some(id) = self.approval() {
+                let stored = self
+                    .gate
+                    .load(id)
+                    .await
+                    .map_err(StartError::Unavailable)?
+                    .ok_or(StartError::Spent)?;
+                match stored.row.state {
+                    State::Approved if now_ms() >= stored.row.deadline_ms => {
+                        self.gate
+                            .expire(id)
+                            .await
+                            .map_err(StartError::Unavailable)?;
+                        return Err(StartError::Expired);
+                    }
+                    State::Approved if stored.row.digest == self.digest => {}
+                    State::Expired => return Err(StartError::Expired),
+                    _ => return Err(StartError::Spent),
+                }
+                let mut next = stored.row.clone();
+                next.state = State::Consumed;
+                stored
+                    .replace(&next, &mut commit)
+                    .map_err(|error| StartError::Unavailable(error.to_string()))?;
+                consumed = Some(next);
+            }
+            for kind in records {
+                let mut event = self.event(*kind);
+                if *kind == EventKind::EffectFinished {
+                    event = event.outcome("ok");
+                }
+                self.gate.audit.append(&mut commit, event);
+            }
+            match self.gate.store.commit(commit).await {
+                Ok(committed) => {
+                    if let (Some(row), Some(ticket)) = (consumed, &mut self.approval) {
+                        ticket.consumed = true;
+                        self.gate.settled(row, None).await;
+                    }
+                    return Ok(committed);
+                }
+                Err(CommitError::Conflict { table, key })
+                    if table == records::APPROVALS
+                        && self.approval().is_some_and(|id| records::key(id) == key) => {}
+                Err(CommitError::Conflict { table, key }) => {
+                    return Err(StartError::Conflict { table, key });
+                }
+                Err(error @ CommitError::TooLarge { .. }) => {
+                    return Err(StartError::TooLarge(error.to_string()));
+                }
+                Err(error) => return Err(StartError::Unavailable(error.to_string())),
+            }
+        }
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if let Some(Ticket {
+            id,
+            consumed: false,
+        }) = self.approval
+        {
+            let gate = self.gate.clone();
+            self.gate.runtime.spawn(async move {
+                gate.withdraw(id, "what was approved was not done").await;
+            });
+        }
+    }
+}
+
+impl<K: Kind> Permit<K> {
+    pub(crate) fn new(grant: Grant) -> Self {
+        Self {
+            grant: Some(Box::new(grant)),
+            kind: PhantomData,
+        }
+    }
+
+    /// The action that is permitted.
+    pub fn action(&self) -> Option<&Action> {
+        self.grant.as_ref().map(|grant| &grant.action)
+    }
+
+    /// The digest that is permitted.
+    pub fn digest(&self) -> Option<Digest> {
+        self.grant.as_ref().map(|grant| grant.digest)
+    }
+
+    /// Begins the effect. `payload` is made from the very bytes that are about to be sent, and must be
+    /// what was permitted. When this returns, the record of a write is durable and its approval
+    /// consumed; the record of a read is in order and durable within a second.
+    pub async fn start(mut self, payload: &Payload) -> Result<Receipt, StartError> {
+        let mut grant = self.grant.take().ok_or(StartError::Spent)?;
+        grant.recheck(payload)?;
+        if grant.action.class == EffectClass::Read && grant.approval.is_none() {
+            grant.note(grant.event(EventKind::EffectStarted))?;
+            return Ok(Receipt { grant: Some(grant) });
+        }
+        let runtime = grant.gate.runtime.clone();
+        // On a task of its own: if the caller leaves while the record is written, the receipt is
+        // dropped there, and the trail says that the outcome is unknown.
+        let started = runtime.spawn(async move {
+            grant
+                .commit(Commit::new(), &[EventKind::EffectStarted])
+                .await?;
+            Ok(Receipt { grant: Some(grant) })
+        });
+        started
+            .await
+            .unwrap_or_else(|error| Err(StartError::Unavailable(error.to_string())))
+    }
+
+    /// Does the effect, which is a transaction of the store: approval, effect and record are one
+    /// commit. See [`try_commit`](Permit::try_commit).
+    pub async fn commit(
+        mut self,
+        payload: &Payload,
+        effect: Commit,
+    ) -> Result<Committed, StartError> {
+        self.try_commit(payload, effect).await
+    }
+
+    /// Does the effect like [`commit`](Permit::commit), and keeps the permit if the effect's own
+    /// expectations did not hold ([`StartError::Conflict`]), so that it can be computed anew. In every
+    /// other case the permit is spent.
+    pub async fn try_commit(
+        &mut self,
+        payload: &Payload,
+        effect: Commit,
+    ) -> Result<Committed, StartError> {
+        let mut grant = self.grant.take().ok_or(StartError::Spent)?;
+        grant.recheck(payload)?;
+        let runtime = grant.gate.runtime.clone();
+        let done = runtime.spawn(async move {
+            let records = [EventKind::EffectStarted, EventKind::EffectFinished];
+            let committed = grant.commit(effect, &records).await;
+            (committed, grant)
+        });
+        let (committed, grant) = done
+            .await
+            .map_err(|error| StartError::Unavailable(error.to_string()))?;
+        if matches!(committed, Err(StartError::Conflict { .. })) {
+            self.grant = Some(grant);
+        }
+        committed
+    }
+
+    /// Permits a read that the host answers by itself: one record, and no receipt, because nothing
+    /// leaves that could fail to come back.
+    pub async fn read(mut self, payload: &Payload) -> Result<(), StartError> {
+        let mut grant = self.grant.take().ok_or(StartError::Spent)?;
+        grant.recheck(payload)?;
+        if grant.action.class != EffectClass::Read {
+            return Err(StartError::NotARead);
+        }
+        if grant.approval.is_none() {
+            return grant.note(grant.event(EventKind::ActionPermitted));
+        }
+        let runtime = grant.gate.runtime.clone();
+        let consumed = runtime.spawn(async move {
+            grant
+                .commit(Commit::new(), &[EventKind::ActionPermitted])
+                .await
+        });
+        consumed
+            .await
+            .unwrap_or_else(|error| Err(StartError::Unavailable(error.to_string())))
+            .map(drop)
+    }
+}
+
+impl<K: Kind> fmt::Debug for Permit<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit")
+            .field("capability", &K::CAPABILITY)
+            .field("digest", &self.digest())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Receipt {
+    /// The digest of the action, for the caller's own records.
+    pub fn digest(&self) -> Option<Digest> {
+        self.grant.as_ref().map(|grant| grant.digest)
+    }
+
+    /// Records the end of the effect. The record of a write is durable when this returns.
+    pub async fn finish(mut self, finish: Finish) -> Result<(), FinishError> {
+        let Some(grant) = self.grant.take() else {
+            return Ok(());
+        };
+        let event = grant
+            .event(EventKind::EffectFinished)
+            .outcome(if finish.ok { "ok" } else { "failed" })
+            .detail(serde_json::json!({ "result": finish.result, "detail": finish.detail }));
+        if grant.action.class == EffectClass::Read {
+            return grant
+                .gate
+                .audit
+                .note(event)
+                .map_err(|error| FinishError(error.to_string()));
+        }
+        let audit = grant.gate.audit.clone();
+        // Written to the end even if the caller leaves.
+        let written = grant
+            .gate
+            .runtime
+            .spawn(async move { audit.write(event).await });
+        match written.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(FinishError(error.to_string())),
+            Err(error) => Err(FinishError(error.to_string())),
+        }
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt")
+            .field("digest", &self.digest())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        if let Some(grant) = self.grant.take()
+            && let Err(error) = grant.note(grant.event(EventKind::EffectUnknown))
+        {
+            // The started record without an end says the same to whoever reads the trail.
+            tracing::error!(%error, digest = %grant.digest, "an unknown outcome could not be recorded");
+        }
+    }
+}

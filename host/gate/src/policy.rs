@@ -1,0 +1,335 @@
+//! Policies: Cedar, validated against the host's schema, and asked how many people an action needs.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use cedar_policy::{
+    Authorizer, Context, Decision, Effect, Entities, EntityId, EntityTypeName, EntityUid, PolicyId,
+    PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+};
+use nexus_manifest::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::question::Question;
+
+/// The schema every policy is validated against.
+pub const SCHEMA: &str = include_str!("../policy/nexus.cedarschema");
+
+/// The text of the shipped policy.
+pub const SHIPPED: &str = include_str!("../policy/default.cedar");
+
+/// The most people that an action may need.
+pub const MAX_APPROVALS: u32 = 2;
+
+/// Answers kept; a policy is a pure function of the question, so an answer never grows old.
+const CACHED_ANSWERS: usize = 4096;
+
+/// The hash of the policy text, part of what an approval is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PolicyVersion(Digest);
+
+impl PolicyVersion {
+    /// The version with this hash.
+    pub fn new(digest: Digest) -> Self {
+        Self(digest)
+    }
+
+    /// The hash.
+    pub fn digest(&self) -> Digest {
+        self.0
+    }
+}
+
+impl fmt::Display for PolicyVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why a text is no policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// It does not parse.
+    #[error("the policy does not parse: {0}")]
+    Syntax(String),
+    /// It does not fit the schema.
+    #[error("the policy does not fit the schema: {}", .0.join("; "))]
+    Schema(Vec<String>),
+    /// Two policies have one `@id`.
+    #[error("two policies have the id {0:?}")]
+    DuplicateId(String),
+    /// It has templates, which have nothing here to be linked with.
+    #[error("the policy has the template {0:?}; write it for a named principal and resource")]
+    Template(String),
+}
+
+/// What a policy says of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It may happen once so many people have approved.
+    Permitted {
+        /// How many: 0, 1 or 2.
+        approvals: u32,
+        /// The policies that decided, by `@id`.
+        policies: Vec<String>,
+    },
+    /// It may not happen, whoever approves.
+    Refused {
+        /// The policies that forbid it; empty if none permits it.
+        policies: Vec<String>,
+        /// Policies that could not be evaluated: their error refuses.
+        errors: Vec<String>,
+    },
+}
+
+/// A policy, parsed and validated. Evaluation is a pure function of the question.
+pub struct Policy {
+    version: PolicyVersion,
+    text: String,
+    policies: PolicySet,
+    entities: Entities,
+    schema: Schema,
+    authorizer: Authorizer,
+    types: Types,
+    answers: RwLock<HashMap<Question, Arc<Answer>>>,
+}
+
+struct Types {
+    agent: EntityTypeName,
+    target: EntityTypeName,
+    action: EntityTypeName,
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Policy {
+    /// The policy that NEXUS ships: reads and internal effects within the manifest are free, what
+    /// leaves the host needs a person.
+    pub fn shipped() -> Self {
+        Self::parse(SHIPPED).expect("the shipped policy is checked by the tests of this crate")
+    }
+
+    /// A policy from its Cedar text, which must fit the schema.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let (schema, _) = Schema::from_cedarschema_str(SCHEMA)
+            .map_err(|error| PolicyError::Syntax(chain(&error)))?;
+        let parsed: PolicySet = text
+            .parse()
+            .map_err(|error: cedar_policy::ParseErrors| PolicyError::Syntax(chain(&error)))?;
+        if let Some(template) = parsed.templates().next() {
+            return Err(PolicyError::Template(template.id().to_string()));
+        }
+        let mut policies = PolicySet::new();
+        for policy in parsed.policies() {
+            let id = policy
+                .annotation("id")
+                .unwrap_or_else(|| policy.id().as_ref())
+                .to_owned();
+            policies
+                .add(policy.new_id(PolicyId::new(&id)))
+                .map_err(|_| PolicyError::DuplicateId(id))?;
+        }
+        let result = Validator::new(schema.clone()).validate(&policies, ValidationMode::Strict);
+        if !result.validation_passed() {
+            return Err(PolicyError::Schema(
+                result.validation_errors().map(|e| e.to_string()).collect(),
+            ));
+        }
+        let entities = schema
+            .action_entities()
+            .map_err(|error| PolicyError::Syntax(error.to_string()))?;
+        let entity_type = |name: &str| {
+            name.parse::<EntityTypeName>()
+                .map_err(|error| PolicyError::Syntax(error.to_string()))
+        };
+        Ok(Self {
+            version: PolicyVersion(Digest::of(text.as_bytes())),
+            text: text.to_owned(),
+            types: Types {
+                agent: entity_type("Agent")?,
+                target: entity_type("Target")?,
+                action: entity_type("Action")?,
+            },
+            policies,
+            entities,
+            schema,
+            authorizer: Authorizer::new(),
+            answers: RwLock::default(),
+        })
+    }
+
+    /// The hash of the text.
+    pub fn version(&self) -> PolicyVersion {
+        self.version
+    }
+
+    /// The text, as it was parsed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// How many people the action needs: the first of 0, 1 and 2 that permits it.
+    pub fn answer(&self, question: Question) -> Arc<Answer> {
+        let known = self
+            .answers
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&question)
+            .cloned();
+        if let Some(answer) = known {
+            return answer;
+        }
+        let answer = Arc::new(self.evaluate(&question));
+        let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
+        // Bounded by forgetting all: simpler than an order of use, and refilled in microseconds.
+        if answers.len() >= CACHED_ANSWERS {
+            answers.clear();
+        }
+        answers.insert(question, answer.clone());
+        answer
+    }
+
+    /// The same without remembering the answer.
+    pub fn evaluate(&self, question: &Question) -> Answer {
+        let mut forbidding = BTreeSet::new();
+        for approvals in 0..=MAX_APPROVALS {
+            let request = match self.request(question, approvals) {
+                Ok(request) => request,
+                Err(error) => {
+                    return Answer::Refused {
+                        policies: Vec::new(),
+                        errors: vec![error],
+                    };
+                }
+            };
+            let response = self
+                .authorizer
+                .is_authorized(&request, &self.policies, &self.entities);
+            let errors: Vec<String> = response
+                .diagnostics()
+                .errors()
+                .map(|error| error.to_string())
+                .collect();
+            let reasons: BTreeSet<String> = response
+                .diagnostics()
+                .reason()
+                .map(|id| id.to_string())
+                .collect();
+            if !errors.is_empty() {
+                return Answer::Refused {
+                    policies: reasons.into_iter().collect(),
+                    errors,
+                };
+            }
+            match response.decision() {
+                // What forbade it with fewer approvals is part of why a person is asked.
+                Decision::Allow => {
+                    let policies = forbidding.union(&reasons).cloned().collect();
+                    return Answer::Permitted {
+                        approvals,
+                        policies,
+                    };
+                }
+                Decision::Deny if approvals < MAX_APPROVALS => forbidding.extend(reasons),
+                Decision::Deny => {
+                    return Answer::Refused {
+                        policies: reasons.into_iter().collect(),
+                        errors: Vec::new(),
+                    };
+                }
+            }
+        }
+        Answer::Refused {
+            policies: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The ids of all policies, with whether each permits or forbids.
+    pub fn rules(&self) -> Vec<(String, bool)> {
+        let mut rules: Vec<_> = self
+            .policies
+            .policies()
+            .map(|policy| (policy.id().to_string(), policy.effect() == Effect::Permit))
+            .collect();
+        rules.sort();
+        rules
+    }
+
+    fn request(&self, question: &Question, approvals: u32) -> Result<Request, String> {
+        let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
+        let entity = |kind: &EntityTypeName, id: &str| {
+            EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+        };
+        let agents = question
+            .chain
+            .iter()
+            .map(|agent| RestrictedExpression::new_entity_uid(entity(&self.types.agent, agent)));
+        let mut pairs = vec![
+            (
+                "approvals",
+                RestrictedExpression::new_long(i64::from(approvals)),
+            ),
+            ("class", text(question.class)),
+            ("capability", text(question.capability)),
+            ("verb", text(&question.verb)),
+            ("component", text(&question.component.to_string())),
+            ("person", text(&question.person)),
+            ("origin", text(question.origin)),
+            (
+                "depth",
+                RestrictedExpression::new_long(question.chain.len() as i64),
+            ),
+            ("chain", RestrictedExpression::new_set(agents)),
+            (
+                "labels",
+                RestrictedExpression::new_set(question.labels.iter().map(|label| text(label))),
+            ),
+            ("host_kind", text(question.host_kind)),
+            (
+                "free_permissions",
+                RestrictedExpression::new_bool(question.free_permissions),
+            ),
+        ];
+        if let Some(url) = &question.url {
+            pairs.extend([
+                ("scheme", text(url.scheme)),
+                ("host", text(&url.host)),
+                ("port", RestrictedExpression::new_long(i64::from(url.port))),
+                ("path", text(&url.path)),
+            ]);
+        }
+        let pairs = pairs
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value));
+        let context = Context::from_pairs(pairs).map_err(|error| error.to_string())?;
+        Request::new(
+            entity(&self.types.agent, &question.agent),
+            entity(&self.types.action, question.action),
+            entity(&self.types.target, &question.target),
+            context,
+            Some(&self.schema),
+        )
+        .map_err(|error| error.to_string())
+    }
+}
+
+/// An error and all its causes on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

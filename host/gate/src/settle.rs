@@ -1,0 +1,379 @@
+//! Every change of an approval: one row replaced, one event appended, in one transaction.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use nexus_audit::{Event, EventKind};
+use nexus_manifest::Digest;
+use nexus_store::{Commit, CommitError};
+
+use crate::approval::{Approval, State, Verdict, Vote};
+use crate::book::End;
+use crate::errors::DecideError;
+use crate::gate::{Gate, Inner, now_ms};
+use crate::records::{self, Row, Stored};
+use crate::{ApprovalId, Principal, events};
+
+/// Rows settled in one transaction at start.
+const LEFTOVERS: usize = 128;
+
+impl Gate {
+    /// Decides an approval, in the name of an authenticated person. The first valid decision wins;
+    /// repeating it gives the same answer, anything else is refused and recorded. `digest` is what the
+    /// decider has seen: if it is given, it must be the approval's.
+    pub async fn decide(
+        &self,
+        id: ApprovalId,
+        verdict: Verdict,
+        digest: Option<Digest>,
+        principal: &Principal,
+    ) -> Result<Approval, DecideError> {
+        let (gate, principal) = (self.inner.clone(), principal.clone());
+        // On a task of its own: a decision on its way to the disk takes effect though its client leaves.
+        let decided = self
+            .inner
+            .runtime
+            .spawn(async move { gate.decide(id, verdict, digest, principal).await });
+        decided
+            .await
+            .unwrap_or_else(|error| Err(DecideError::Unavailable(error.to_string())))
+    }
+
+    /// Withdraws an approval whose effect has not started.
+    pub async fn cancel(&self, id: ApprovalId, reason: &str) -> Result<Approval, DecideError> {
+        let (gate, reason) = (self.inner.clone(), reason.to_owned());
+        let cancelled = self
+            .inner
+            .runtime
+            .spawn(async move { gate.cancel(id, &reason).await });
+        let row = match cancelled.await {
+            Ok(Ok(Some(row))) => row,
+            Ok(Ok(None)) => return Err(DecideError::NotFound(id)),
+            Ok(Err(error)) => return Err(DecideError::Unavailable(error)),
+            Err(error) => return Err(DecideError::Unavailable(error.to_string())),
+        };
+        let state = row.state;
+        let approval = Box::new(self.inner.opened(row).await?);
+        match state {
+            State::Cancelled => Ok(*approval),
+            State::Expired => Err(DecideError::Closed(approval)),
+            _ => Err(DecideError::AlreadyDecided(approval)),
+        }
+    }
+}
+
+/// A change of one row.
+pub(crate) struct Step {
+    next: Row,
+    event: Option<Event>,
+    end: Option<End>,
+    /// Whether it must go through on a full disk: what only takes away.
+    urgent: bool,
+}
+
+impl Inner {
+    async fn decide(
+        self: Arc<Self>,
+        id: ApprovalId,
+        verdict: Verdict,
+        digest: Option<Digest>,
+        principal: Principal,
+    ) -> Result<Approval, DecideError> {
+        let approve = verdict == Verdict::Approve;
+        let unavailable = DecideError::Unavailable;
+        loop {
+            let Some(stored) = self.load(id).await.map_err(unavailable)? else {
+                return Err(DecideError::NotFound(id));
+            };
+            let row = &stored.row;
+            if digest.is_some_and(|seen| seen != row.digest) {
+                return Err(DecideError::DigestMismatch { actual: row.digest });
+            }
+            if matches!(row.state, State::Expired | State::Cancelled) {
+                return Err(DecideError::Closed(Box::new(
+                    self.opened(stored.row).await?,
+                )));
+            }
+            match row
+                .decisions
+                .iter()
+                .find(|vote| vote.principal == principal)
+            {
+                Some(vote) if vote.approved == approve => return self.opened(stored.row).await,
+                Some(_) => return Err(self.conflicting(stored.row, approve, &principal).await),
+                None if !row.state.is_open() => {
+                    return Err(self.conflicting(stored.row, approve, &principal).await);
+                }
+                None => {}
+            }
+            let now = now_ms();
+            if now >= row.deadline_ms {
+                self.expire(id).await.map_err(unavailable)?;
+                continue;
+            }
+            if approve && !self.self_approval && principal == row.principal {
+                return Err(DecideError::SelfApproval);
+            }
+            let step = vote(row, &verdict, principal.clone(), now);
+            let next = step.next.clone();
+            // If somebody else was quicker, look again at what they made of it.
+            if self.replace(&stored, step).await.map_err(unavailable)? {
+                return self.opened(next).await;
+            }
+        }
+    }
+
+    /// A decision that comes too late, or takes back an earlier one: recorded, and without effect.
+    async fn conflicting(&self, row: Row, approve: bool, principal: &Principal) -> DecideError {
+        let said = if approve { "approve" } else { "deny" };
+        let event = events::of_row(EventKind::ApprovalDecided, &row)
+            .principal(principal.as_str())
+            .outcome(format!("{said} refused: already {}", row.state));
+        if let Err(error) = self.audit.note(event) {
+            return DecideError::Unavailable(error.to_string());
+        }
+        match self.opened(row).await {
+            Ok(approval) => DecideError::AlreadyDecided(Box::new(approval)),
+            Err(error) => error,
+        }
+    }
+
+    /// Cancels what is alive; gives back the row as it is then.
+    pub(crate) async fn cancel(&self, id: ApprovalId, reason: &str) -> Result<Option<Row>, String> {
+        loop {
+            let Some(stored) = self.load(id).await? else {
+                return Ok(None);
+            };
+            if !stored.row.state.is_live() {
+                return Ok(Some(stored.row));
+            }
+            let step = cancelled(&stored.row, reason);
+            let next = step.next.clone();
+            if self.replace(&stored, step).await? {
+                return Ok(Some(next));
+            }
+        }
+    }
+
+    /// Cancels what the host itself gives up; a failure leaves a row that the next start cancels, and
+    /// that nothing can use, because its permit is gone.
+    pub(crate) async fn withdraw(&self, id: ApprovalId, reason: &str) {
+        match self.cancel(id, reason).await {
+            Ok(Some(_)) => {}
+            // It never reached the disk, or can't be changed there: forget it here all the same.
+            Ok(None) => self.moved(id, State::Cancelled, Some(End::Cancelled)),
+            Err(error) => {
+                tracing::warn!(%id, error, "an approval could not be withdrawn");
+                self.moved(id, State::Cancelled, Some(End::Cancelled));
+            }
+        }
+    }
+
+    /// Ends what is alive because its time is up.
+    pub(crate) async fn expire(&self, id: ApprovalId) -> Result<(), String> {
+        loop {
+            let Some(stored) = self.load(id).await? else {
+                return Ok(());
+            };
+            if !stored.row.state.is_live() {
+                return Ok(());
+            }
+            let mut next = stored.row.clone();
+            next.state = State::Expired;
+            let event = events::of_row(EventKind::ApprovalExpired, &next);
+            let step = Step {
+                next,
+                event: Some(event),
+                end: Some(End::Expired),
+                urgent: true,
+            };
+            if self.replace(&stored, step).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Shows the next question of an agent.
+    pub(crate) fn promote(
+        self: Arc<Self>,
+        id: ApprovalId,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            loop {
+                let stored = match self.load(id).await {
+                    Ok(Some(stored)) if stored.row.state == State::Queued => stored,
+                    // Not on disk yet (then whoever writes it looks again), or over already.
+                    Ok(_) => return,
+                    Err(error) => {
+                        return tracing::warn!(%id, error, "an approval could not be shown");
+                    }
+                };
+                let mut next = stored.row.clone();
+                next.state = State::Pending;
+                match self
+                    .replace(
+                        &stored,
+                        Step {
+                            next,
+                            event: None,
+                            end: None,
+                            urgent: false,
+                        },
+                    )
+                    .await
+                {
+                    Ok(true) => return,
+                    Ok(false) => {}
+                    Err(error) => {
+                        return tracing::warn!(%id, error, "an approval could not be shown");
+                    }
+                }
+            }
+        })
+    }
+
+    /// Cancels everything a dead process left alive.
+    pub(crate) async fn cancel_leftovers(&self) -> Result<(), String> {
+        for state in State::ALL.into_iter().filter(|state| state.is_live()) {
+            loop {
+                let filter = crate::Filter {
+                    state: Some(state),
+                    agent: None,
+                };
+                let page = crate::Page {
+                    after: None,
+                    limit: LEFTOVERS,
+                };
+                let leftovers = records::list(&*self.store, &filter, &page)
+                    .await
+                    .map_err(|error| error.to_string())?;
+                if leftovers.is_empty() {
+                    break;
+                }
+                let mut commit = Commit::new();
+                for stored in &leftovers {
+                    let step = cancelled(&stored.row, "host restarted");
+                    stored
+                        .replace(&step.next, &mut commit)
+                        .map_err(|error| error.to_string())?;
+                    if let Some(event) = step.event {
+                        self.audit.append(&mut commit, event);
+                    }
+                }
+                commit.urgent();
+                self.store
+                    .commit(commit)
+                    .await
+                    .map_err(|error| error.to_string())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces a row; `false` if it has changed in the meantime, and nothing was written.
+    async fn replace(&self, stored: &Stored, step: Step) -> Result<bool, String> {
+        let mut commit = Commit::new();
+        stored
+            .replace(&step.next, &mut commit)
+            .map_err(|error| error.to_string())?;
+        if let Some(event) = step.event {
+            self.audit.append(&mut commit, event);
+        }
+        if step.urgent {
+            commit.urgent();
+        }
+        match self.store.commit(commit).await {
+            Ok(_) => {
+                self.settled(step.next, step.end).await;
+                Ok(true)
+            }
+            Err(CommitError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Tells everyone concerned of a change that is durable.
+    pub(crate) async fn settled(&self, row: Row, end: Option<End>) {
+        self.moved(row.id, row.state, end);
+        if self.watchers.receiver_count() > 0 {
+            match self.open_row(row).await {
+                // The last watcher may just have gone.
+                Ok(approval) => drop(self.watchers.send(approval)),
+                Err(error) => {
+                    tracing::warn!(%error, "a change of an approval could not be announced")
+                }
+            }
+        }
+    }
+
+    pub(crate) fn moved(&self, id: ApprovalId, state: State, end: Option<End>) {
+        let next = self.book().moved(id, state, end);
+        if let (Some(next), Some(gate)) = (next, self.this.upgrade()) {
+            self.runtime.spawn(gate.promote(next));
+        }
+    }
+
+    pub(crate) async fn load(&self, id: ApprovalId) -> Result<Option<Stored>, String> {
+        records::load(&*self.store, id)
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    async fn opened(&self, row: Row) -> Result<Approval, DecideError> {
+        self.open_row(row)
+            .await
+            .map_err(|error| DecideError::Unavailable(error.to_string()))
+    }
+}
+
+/// What one person's word makes of a row.
+fn vote(row: &Row, verdict: &Verdict, principal: Principal, time_ms: u64) -> Step {
+    let mut next = row.clone();
+    let (approved, reason) = match verdict {
+        Verdict::Approve => (true, None),
+        Verdict::Deny { reason } => (false, reason.clone()),
+    };
+    let mut event = events::of_row(EventKind::ApprovalDecided, row)
+        .principal(principal.as_str())
+        .outcome(if approved { "approve" } else { "deny" });
+    if let Some(reason) = &reason {
+        event = event.detail(serde_json::json!({ "reason": reason }));
+    }
+    next.decisions.push(Vote {
+        principal,
+        approved,
+        reason: reason.clone(),
+        time_ms,
+    });
+    // Each person's word counts once, so that votes are people.
+    let enough = next.decisions.len() as u64 >= u64::from(row.required);
+    let end = if !approved {
+        next.state = State::Denied;
+        Some(End::Denied(reason))
+    } else if enough {
+        next.state = State::Approved;
+        Some(End::Approved)
+    } else {
+        None
+    };
+    Step {
+        next,
+        event: Some(event),
+        end,
+        urgent: !approved,
+    }
+}
+
+fn cancelled(row: &Row, reason: &str) -> Step {
+    let mut next = row.clone();
+    next.state = State::Cancelled;
+    next.cancel_reason = Some(reason.to_owned());
+    let event = events::of_row(EventKind::ApprovalCancelled, row).outcome(reason);
+    Step {
+        next,
+        event: Some(event),
+        end: Some(End::Cancelled),
+        urgent: true,
+    }
+}
