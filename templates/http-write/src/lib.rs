@@ -25,7 +25,8 @@ enum Input {
 struct Order {
     symbol: String,
     side: Side,
-    quantity: f64,
+    /// As the caller wrote it, so that the person who is asked sees the same number.
+    quantity: serde_json::Number,
     #[serde(skip_serializing)]
     limit: Option<f64>,
 }
@@ -83,7 +84,10 @@ fn price(config: &Config, symbol: &str) -> Result<f64> {
 
 fn place(config: &Config, order: Order) -> Result<Output> {
     ensure!(
-        order.quantity > 0.0,
+        order
+            .quantity
+            .as_f64()
+            .is_some_and(|quantity| quantity > 0.0),
         "bad-quantity",
         "{} is not above zero",
         order.quantity
