@@ -1,0 +1,62 @@
+//! What a call of a peer inherits from its caller.
+
+use std::sync::Arc;
+
+use nexus_manifest::AgentName;
+
+use crate::invocation::Invocation;
+
+/// The right to call a peer on behalf of an invocation, made by
+/// [`State::chain`](crate::State::chain).
+///
+/// The callee inherits the root origin, the principal, the labels and what is
+/// left of the time. It ends when its caller ends, its labels flow back, and
+/// while a person is asked about it the clocks of all its callers stand. It
+/// acts with its own rights.
+#[derive(Debug, Clone)]
+pub struct Chain(pub(crate) Arc<Invocation>);
+
+/// Why a peer may not be called.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainError {
+    /// The agent stands in the chain already.
+    #[error("{0} is among the callers already; a call in a circle is refused")]
+    Cycle(AgentName),
+    /// The chain is as long as it may be.
+    #[error("the chain of calls is {0} agents long, which is the limit")]
+    TooDeep(usize),
+    /// The caller has made as many calls as it may.
+    #[error("this invocation has called peers {0} times, which is the limit")]
+    FanOut(u32),
+    /// The caller has ended or is about to.
+    #[error("the caller has ended")]
+    Ended,
+}
+
+impl Chain {
+    /// The chain of the callee: the callers, the first one first.
+    pub(crate) fn callers(&self) -> Vec<AgentName> {
+        let facts = &self.0.facts;
+        facts.chain.iter().chain([&facts.agent]).cloned().collect()
+    }
+
+    /// Checks that `agent` may be called, and counts the call.
+    pub(crate) fn admit(&self, agent: &AgentName, depth: usize, fan_out: u32) -> Result<(), ChainError> {
+        let facts = &self.0.facts;
+        if facts.agent == *agent || facts.chain.contains(agent) {
+            return Err(ChainError::Cycle(agent.clone()));
+        }
+        // The callers, this one and the callee.
+        if facts.chain.len() + 2 > depth {
+            return Err(ChainError::TooDeep(depth));
+        }
+        if self.0.is_cancelled() || self.0.state().is_final() {
+            return Err(ChainError::Ended);
+        }
+        if !self.0.count_call(fan_out) {
+            return Err(ChainError::FanOut(fan_out));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! From WebAssembly to machine code, in a child process that may touch nothing:
+//! the compiler faces hostile input, and may be made to loop or to grow.
+
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use nexus_sandbox::{Job, Limits, system_libraries};
+
+use crate::cache::Artifact;
+use crate::engine;
+
+/// The first argument that makes the host's binary the compiler.
+pub const COMPILE_MODE: &str = "compile-component";
+
+/// Threads that compile one component.
+const THREADS: usize = 2;
+/// Bytes of the largest artifact.
+const ARTIFACT_BYTES: usize = 512 << 20;
+
+/// Why there is no machine code.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The compiler refused the component.
+    #[error("the compiler refused the component: {0}")]
+    Refused(String),
+    /// Compiling took more than it may.
+    #[error("compiling the component used up its limit of {0}")]
+    Limit(nexus_sandbox::Limit),
+    /// The compiler ended without an answer.
+    #[error("the compiler ended unexpectedly: {0}")]
+    Crashed(String),
+    /// The compiler could not be started.
+    #[error("start the compiler")]
+    Start(#[source] nexus_sandbox::Error),
+}
+
+/// How components are compiled.
+#[derive(Debug, Clone)]
+pub struct Compiler {
+    program: Option<PathBuf>,
+    sandbox: Option<PathBuf>,
+    limits: Limits,
+    allow_unsandboxed: bool,
+    in_process: bool,
+}
+
+impl Default for Compiler {
+    /// The running binary in its [`COMPILE_MODE`], sandboxed, with 20 s of CPU
+    /// time and 1 GiB of memory.
+    fn default() -> Self {
+        Self {
+            program: None,
+            sandbox: None,
+            limits: Limits::default(),
+            allow_unsandboxed: false,
+            in_process: false,
+        }
+    }
+}
+
+impl Compiler {
+    /// Uses another binary, which has to call [`compile_main`] in
+    /// [`COMPILE_MODE`].
+    #[must_use]
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
+    /// Uses another binary for the sandbox helper.
+    #[must_use]
+    pub fn sandbox(mut self, helper: impl Into<PathBuf>) -> Self {
+        self.sandbox = Some(helper.into());
+        self
+    }
+
+    /// Sets other limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Compiles even where there is no sandbox. For the operator to say.
+    #[must_use]
+    pub fn allow_unsandboxed(mut self, allow: bool) -> Self {
+        self.allow_unsandboxed = allow;
+        self
+    }
+
+    /// Compiles within this process and without limits, for tools whose
+    /// components are their own.
+    #[must_use]
+    pub fn in_process(mut self) -> Self {
+        self.in_process = true;
+        self
+    }
+
+    /// Compiles a component. Cancel-safe: dropping the future ends the child.
+    pub(crate) async fn compile(&self, component: &[u8]) -> Result<Artifact, CompileError> {
+        if self.in_process {
+            let component = component.to_vec();
+            return tokio::task::spawn_blocking(move || precompile(&component))
+                .await
+                .map_err(|error| CompileError::Crashed(error.to_string()))?
+                .map(Artifact::compiled)
+                .map_err(CompileError::Refused);
+        }
+        let program = match &self.program {
+            Some(program) => program.clone(),
+            None => std::env::current_exe()
+                .map_err(|error| CompileError::Crashed(error.to_string()))?,
+        };
+        let mut job = Job::new(program);
+        job.args = vec![COMPILE_MODE.to_owned()];
+        job.env = vec![("RAYON_NUM_THREADS".to_owned(), THREADS.to_string())];
+        job.read_exec = system_libraries();
+        job.limits = self.limits;
+        job.stdin = component.to_vec();
+        job.output_cap = ARTIFACT_BYTES;
+        job.helper = self.sandbox.clone();
+        job.allow_unsandboxed = self.allow_unsandboxed;
+        let output = job.run().await.map_err(CompileError::Start)?;
+        if let Some(limit) = output.exhausted {
+            return Err(CompileError::Limit(limit));
+        }
+        let message = || {
+            let text = String::from_utf8_lossy(&output.stderr);
+            text.trim().chars().take(2_000).collect::<String>()
+        };
+        if output.status.success() {
+            Ok(Artifact::compiled(output.stdout))
+        } else if output.status.code() == Some(REFUSED.into()) {
+            Err(CompileError::Refused(message()))
+        } else {
+            Err(CompileError::Crashed(format!("{}: {}", output.status, message())))
+        }
+    }
+}
+
+/// The exit code of a component that the compiler refused.
+const REFUSED: u8 = 3;
+
+/// The compiler: reads a component on standard input, writes its artifact to
+/// standard output. The host's `main` calls it in [`COMPILE_MODE`], before it
+/// does anything else.
+pub fn compile_main() -> ExitCode {
+    let fail = |code, message: &str| {
+        // Nobody is left to tell if this fails.
+        let _ = writeln!(std::io::stderr(), "{message}");
+        ExitCode::from(code)
+    };
+    // Serving goes first. Without it compiling is only less polite.
+    let _ = rustix::process::nice(5);
+    let mut component = Vec::new();
+    if let Err(error) = std::io::stdin().lock().read_to_end(&mut component) {
+        return fail(1, &format!("read the component: {error}"));
+    }
+    match precompile(&component) {
+        Ok(artifact) => match std::io::stdout().lock().write_all(&artifact) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(1, &format!("write the artifact: {error}")),
+        },
+        Err(message) => fail(REFUSED, &message),
+    }
+}
+
+fn precompile(component: &[u8]) -> Result<Vec<u8>, String> {
+    engine::compiler()
+        .and_then(|engine| engine.precompile_component(component))
+        .map_err(|error| format!("{error:#}"))
+}

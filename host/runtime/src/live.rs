@@ -1,0 +1,119 @@
+//! The invocations in memory: those that run and the last that ended.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nexus_gate::InvocationId;
+use tokio::sync::Notify;
+
+use crate::invocation::Invocation;
+
+const SHARDS: usize = 16;
+/// Ended invocations kept in each shard, about a thousand in all.
+const KEPT: usize = 64;
+/// Bytes of outcomes kept in each shard.
+const KEPT_BYTES: usize = 4 << 20;
+
+/// Sharded, since every invocation touches it twice.
+pub(crate) struct Live {
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: RandomState,
+    running: AtomicUsize,
+    idle: Notify,
+}
+
+#[derive(Default)]
+struct Shard {
+    all: HashMap<InvocationId, Arc<Invocation>>,
+    /// Those that have ended, oldest first, with their weight.
+    ended: VecDeque<(InvocationId, usize)>,
+    weight: usize,
+}
+
+impl Live {
+    pub(crate) fn new() -> Self {
+        Self {
+            shards: Default::default(),
+            hasher: RandomState::new(),
+            running: AtomicUsize::new(0),
+            idle: Notify::new(),
+        }
+    }
+
+    /// Counts one more running invocation, unless there are `limit` already.
+    pub(crate) fn admit(&self, limit: usize) -> bool {
+        if self.running.fetch_add(1, Ordering::AcqRel) >= limit {
+            self.leave();
+            return false;
+        }
+        true
+    }
+
+    /// Takes back [`admit`](Self::admit).
+    pub(crate) fn leave(&self) {
+        if self.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(Ordering::Acquire)
+    }
+
+    /// Returns when nothing runs.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.running() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    pub(crate) fn insert(&self, invocation: Arc<Invocation>) {
+        let id = invocation.facts.id;
+        self.shard(&id).all.insert(id, invocation);
+    }
+
+    /// Moves an invocation to the ended ones, and lets go of the oldest.
+    pub(crate) fn ended(&self, id: InvocationId, weight: usize) {
+        let mut shard = self.shard(&id);
+        shard.ended.push_back((id, weight));
+        shard.weight += weight;
+        while shard.ended.len() > KEPT || shard.weight > KEPT_BYTES {
+            let Some((oldest, weight)) = shard.ended.pop_front() else { break };
+            shard.weight -= weight;
+            shard.all.remove(&oldest);
+        }
+    }
+
+    /// Forgets an invocation that never began.
+    pub(crate) fn forget(&self, id: &InvocationId) {
+        self.shard(id).all.remove(id);
+    }
+
+    pub(crate) fn get(&self, id: &InvocationId) -> Option<Arc<Invocation>> {
+        self.shard(id).all.get(id).cloned()
+    }
+
+    /// All of them, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<Invocation>> {
+        let shards = self.shards.iter();
+        shards
+            .flat_map(|shard| lock(shard).all.values().cloned().collect::<Vec<_>>())
+            .collect()
+    }
+
+    fn shard(&self, id: &InvocationId) -> MutexGuard<'_, Shard> {
+        // The remainder is below the number of shards.
+        let number = self.hasher.hash_one(id) as usize % SHARDS;
+        lock(&self.shards[number])
+    }
+}
+
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,216 @@
+//! From bytes to something that can be published: read, proved, compiled,
+//! linked and tried out, with nothing changed for anybody.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nexus_gate::{Context, InvocationId, Principal, RootOrigin};
+use nexus_manifest::{AgentName, Digest, Manifest, package};
+
+use crate::compile::CompileError;
+use crate::generation::{Entry, Loaded};
+use crate::invocation::{Facts, Invocation};
+use crate::outcome::Outcome;
+use crate::proof::{self, ProofError};
+use crate::runtime::Runtime;
+use crate::shape::{self, ShapeError};
+use crate::state::State;
+
+/// A component that can be published.
+#[derive(Clone)]
+pub struct Prepared {
+    /// What the component says of itself and asks for.
+    pub manifest: Arc<Manifest>,
+    /// The digest of the whole component.
+    pub digest: Digest,
+    /// The interfaces it imports, by their full names.
+    pub imports: Vec<String>,
+    /// The digest of what it may do, which a person accepts.
+    pub permissions_digest: Digest,
+    /// The component.
+    pub component: Bytes,
+    pub(crate) loaded: Arc<Loaded>,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared")
+            .field("agent", &self.manifest.name)
+            .field("digest", &self.digest)
+            .field("imports", &self.imports)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Prepared {
+    /// The agent's name.
+    pub fn agent(&self) -> &AgentName {
+        &self.manifest.name
+    }
+}
+
+/// Why a component can't be published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// It is larger than a component may be.
+    #[error("the component has {size} bytes; the limit is {limit}")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// It is no component, or one that would be a bomb for the compiler.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// It carries no manifest, or more than one.
+    #[error(transparent)]
+    Package(#[from] package::Error),
+    /// Its manifest is wrong.
+    #[error("the component's manifest is not valid: {}", .0.to_line())]
+    Manifest(#[from] nexus_manifest::Error),
+    /// It and its manifest do not belong together.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// It does not compile.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// Its imports are not what this host offers under these names.
+    #[error("the component does not fit this host: {0}")]
+    Unlinkable(String),
+    /// It can't even be instantiated.
+    #[error("the component can't be started: {0}")]
+    Trial(String),
+}
+
+impl Runtime {
+    /// Makes a component ready to be published. Changes nothing but the
+    /// artifact cache. Cancel-safe.
+    pub async fn prepare(&self, component: Bytes) -> Result<Prepared, PrepareError> {
+        let limit = self.limits().component_bytes;
+        if component.len() > limit {
+            return Err(PrepareError::TooLarge { size: component.len(), limit });
+        }
+        let (component, digest, loaded) = self.load(component).await?;
+        self.try_out(&loaded, digest).await?;
+        Ok(Prepared {
+            manifest: Arc::clone(&loaded.manifest),
+            digest,
+            imports: loaded.imports.clone(),
+            permissions_digest: loaded.manifest.permissions_digest(),
+            component,
+            loaded: Arc::new(loaded),
+        })
+    }
+
+    /// Reads, proves, compiles if the cache has nothing, and links.
+    pub(crate) async fn load(&self, component: Bytes) -> Result<(Bytes, Digest, Loaded), PrepareError> {
+        let inspected = tokio::task::spawn_blocking(move || inspect(component)).await;
+        let Inspected { component, digest, code, manifest, imports, handler } =
+            inspected.map_err(|error| ShapeError::Malformed(error.to_string()))??;
+        let runtime = self.clone();
+        let cached = blocking(move || runtime.0.cache.get(&code)).await;
+        let artifact = match cached {
+            Some(artifact) => artifact,
+            None => {
+                let artifact = self.0.options.compiler.compile(&component).await?;
+                let runtime = self.clone();
+                blocking(move || {
+                    // The cache saves time; without it the agent works as well.
+                    if let Err(error) = runtime.0.cache.put(&code, &artifact) {
+                        tracing::warn!(%error, component = %code, "the artifact is not kept");
+                    }
+                    artifact
+                })
+                .await
+            }
+        };
+        let unlinkable = |error: wasmtime::Error| PrepareError::Unlinkable(format!("{error:#}"));
+        let native = artifact.load(self.0.engines.first()).map_err(unlinkable)?;
+        let first = Entry::new(&self.0.linker, &native, &handler).map_err(unlinkable)?;
+        let loaded = Loaded {
+            code,
+            limits: self.limits().lowered(&manifest.limits),
+            manifest: Arc::new(manifest),
+            imports,
+            first,
+            fallback: tokio::sync::OnceCell::new(),
+            handler,
+        };
+        Ok((component, digest, loaded))
+    }
+
+    /// Instantiates the component once, with all limits and no capability.
+    async fn try_out(&self, loaded: &Loaded, digest: Digest) -> Result<(), PrepareError> {
+        let facts = Facts {
+            id: InvocationId::new(),
+            agent: loaded.manifest.name.clone(),
+            component: digest,
+            generation: 0,
+            principal: Principal::new("nexus"),
+            root: RootOrigin::Interactive,
+            chain: Vec::new(),
+            request_id: None,
+        };
+        let context = Context {
+            agent: facts.agent.clone(),
+            component: digest,
+            manifest: Arc::clone(&loaded.manifest),
+            principal: facts.principal.clone(),
+            invocation: facts.id,
+            root: facts.root,
+            chain: Vec::new(),
+            labels: BTreeSet::new(),
+        };
+        let invocation = Invocation::new(facts, &loaded.limits, BTreeSet::new(), None);
+        let state =
+            State::new(self.clone(), Arc::clone(&invocation), Arc::new(context), &loaded.limits, true);
+        let tried = self.guarded(&invocation, self.run_guest(loaded, state, None)).await;
+        match tried {
+            Outcome::Success(_) => Ok(()),
+            Outcome::Exhausted { message, .. }
+            | Outcome::Trapped { message }
+            | Outcome::HostFault { message } => Err(PrepareError::Trial(message)),
+            other => Err(PrepareError::Trial(other.as_str().to_owned())),
+        }
+    }
+}
+
+/// Runs what blocks for microseconds to milliseconds on files. A panic in it is
+/// a bug and goes on in the caller.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The task is never aborted, so only a stopping runtime ends here.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+struct Inspected {
+    component: Bytes,
+    digest: Digest,
+    code: Digest,
+    manifest: Manifest,
+    imports: Vec<String>,
+    handler: String,
+}
+
+fn inspect(component: Bytes) -> Result<Inspected, PrepareError> {
+    let shape = shape::read(&component)?;
+    let manifest = Manifest::parse(&package::read_manifest(&component)?)?;
+    proof::prove(&shape, &manifest)?;
+    let handler = proof::handler(&shape)?.to_owned();
+    Ok(Inspected {
+        digest: Digest::of(&component),
+        code: package::code_digest(&component)?,
+        manifest,
+        imports: shape.imports.into_iter().map(|import| import.name).collect(),
+        handler,
+        component,
+    })
+}

@@ -1,0 +1,367 @@
+//! Changes of agents: each is one durable commit, then one pointer.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use nexus_audit::{Event, EventKind};
+use nexus_gate::Principal;
+use nexus_manifest::{AgentName, Digest};
+use nexus_store::{BlobError, BlobId, Commit, CommitError, ReadError, Scan};
+
+use crate::generation::Generation;
+use crate::invocation::milliseconds;
+use crate::prepare::{PrepareError, Prepared, blocking};
+use crate::registry::{
+    AGENTS, AgentRow, Change, GENERATIONS, GenerationInfo, generation_key, generation_prefix,
+};
+use crate::runtime::Runtime;
+
+/// Who publishes a component, and where it came from.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Who owns the agent from now on.
+    pub owner: Principal,
+    /// Where it came from: prompt, source, toolchain. Kept with the generation.
+    pub lineage: Option<serde_json::Value>,
+    /// Whether a person agreed that another owner's agent is replaced.
+    pub take_over: bool,
+}
+
+impl Publish {
+    /// A publication by `owner`, without lineage.
+    pub fn by(owner: Principal) -> Self {
+        Self { owner, lineage: None, take_over: false }
+    }
+}
+
+/// Why an agent was not changed. It answers as before.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The name belongs to somebody else.
+    #[error("the agent `{agent}` belongs to {owner}; replacing it needs a person's approval")]
+    OwnedByAnother {
+        /// The agent.
+        agent: AgentName,
+        /// Its owner.
+        owner: Principal,
+    },
+    /// There is no such agent.
+    #[error("there is no agent `{0}`")]
+    UnknownAgent(AgentName),
+    /// There is no such generation of the agent any more.
+    #[error("the agent `{agent}` has no generation {number} to go back to")]
+    UnknownGeneration {
+        /// The agent.
+        agent: AgentName,
+        /// The number asked for.
+        number: u64,
+    },
+    /// The component could not be kept.
+    #[error("keep the component")]
+    Blob(#[source] BlobError),
+    /// The generation could not be loaded again.
+    #[error("load the generation again")]
+    Load(#[source] Box<PrepareError>),
+    /// The agents can't be read.
+    #[error("read the agents")]
+    Read(#[source] ReadError),
+    /// A row of the registry is damaged.
+    #[error("the registry's row of `{0}` is damaged")]
+    Damaged(AgentName),
+    /// The change could not be recorded.
+    #[error("record the change")]
+    Commit(#[source] CommitError),
+}
+
+impl Runtime {
+    /// The agent's current generation.
+    pub fn get(&self, agent: &AgentName) -> Option<Arc<Generation>> {
+        self.0.registry.agent(agent).map(|agent| agent.current())
+    }
+
+    /// The current generation of every agent, by name.
+    pub fn list(&self) -> Vec<Arc<Generation>> {
+        self.0.registry.all()
+    }
+
+    /// Agents whose current generation could not be loaded at the start, and
+    /// why. They don't answer until they are published or rolled back.
+    pub fn broken(&self) -> Vec<(AgentName, String)> {
+        self.0.registry.broken()
+    }
+
+    /// The kept generations of an agent, the newest first.
+    pub async fn generations(&self, agent: &AgentName) -> Result<Vec<GenerationInfo>, ReadError> {
+        let mut scan = Scan::prefix(generation_prefix(agent));
+        scan.reverse = true;
+        let rows = self.0.services.store.scan(GENERATIONS, scan).await?;
+        Ok(rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok()).collect())
+    }
+
+    /// The component of a kept generation, as it was published.
+    pub async fn component(&self, digest: &Digest) -> Result<Bytes, BlobError> {
+        let (runtime, digest) = (self.clone(), *digest);
+        blocking(move || runtime.0.services.blobs.get(&BlobId::from(digest.as_bytes())))
+            .await
+            .map(Bytes::from)
+    }
+
+    /// Lets a prepared component answer from now on.
+    ///
+    /// When this returns, the registry's row and the audit record are durable
+    /// and every invocation that begins gets this generation. Those that began
+    /// before end on theirs.
+    pub async fn publish(
+        &self,
+        prepared: Prepared,
+        publish: Publish,
+    ) -> Result<Arc<Generation>, PublishError> {
+        let (runtime, component) = (self.clone(), prepared.component.clone());
+        blocking(move || runtime.0.services.blobs.put(&component))
+            .await
+            .map_err(PublishError::Blob)?;
+
+        let name = prepared.agent().clone();
+        let _changing = self.0.registry.changing.lock().await;
+        let row = self.row(&name).await?;
+        if let Some((_, AgentRow { owner, .. })) = &row
+            && *owner != publish.owner
+            && !publish.take_over
+        {
+            return Err(PublishError::OwnedByAnother { agent: name, owner: owner.clone() });
+        }
+        let number = row.as_ref().map_or(1, |(_, row)| row.next);
+        let generation = Arc::new(Generation {
+            number,
+            digest: prepared.digest,
+            manifest: prepared.manifest,
+            owner: publish.owner.clone(),
+            created_ms: milliseconds(SystemTime::now()),
+            lineage: publish.lineage,
+            loaded: prepared.loaded,
+        });
+        let info = GenerationInfo {
+            agent: name.clone(),
+            number,
+            digest: generation.digest,
+            code: generation.loaded.code,
+            permissions: generation.permissions_digest(),
+            version: generation.manifest.version.clone(),
+            owner: publish.owner.clone(),
+            created_ms: generation.created_ms,
+            lineage: generation.lineage.clone(),
+        };
+        let mut commit = Commit::new();
+        expect(&mut commit, &name, row.as_ref());
+        let next = AgentRow { current: number, next: number + 1, owner: publish.owner.clone() };
+        commit.put(AGENTS, name.as_str(), encode(&next));
+        commit.put(GENERATIONS, generation_key(&name, number), encode(&info));
+        let dropped = self.prune(&mut commit, &name, number).await?;
+        let event = Event::new(EventKind::GenerationPublished)
+            .principal(publish.owner.as_str())
+            .agent(name.clone())
+            .component(generation.digest)
+            .detail(serde_json::json!({
+                "generation": number,
+                "permissions": info.permissions.to_string(),
+                "previous": row.as_ref().map(|(_, row)| row.current),
+            }));
+        self.0.services.audit.append(&mut commit, event);
+        self.0.services.store.commit(commit).await.map_err(PublishError::Commit)?;
+
+        self.0.registry.set(Arc::clone(&generation));
+        self.0.registry.tell(name, Change::Published(number));
+        self.collect(dropped).await;
+        Ok(generation)
+    }
+
+    /// Lets an earlier generation answer again. Numbers are never used twice:
+    /// the next publication counts on from the highest.
+    pub async fn rollback(
+        &self,
+        agent: &AgentName,
+        number: u64,
+        principal: &Principal,
+    ) -> Result<Arc<Generation>, PublishError> {
+        let _changing = self.0.registry.changing.lock().await;
+        let Some((bytes, row)) = self.row(agent).await? else {
+            return Err(PublishError::UnknownAgent(agent.clone()));
+        };
+        let unknown = || PublishError::UnknownGeneration { agent: agent.clone(), number };
+        let info = self.info(agent, number).await?.ok_or_else(unknown)?;
+        let generation = Arc::new(self.reload(info).await?);
+        let mut commit = Commit::new();
+        let next = AgentRow { current: number, ..row.clone() };
+        expect(&mut commit, agent, Some(&(bytes, row.clone())));
+        commit.put(AGENTS, agent.as_str(), encode(&next));
+        let event = Event::new(EventKind::GenerationRolledBack)
+            .principal(principal.as_str())
+            .agent(agent.clone())
+            .component(generation.digest)
+            .detail(serde_json::json!({ "generation": number, "previous": row.current }));
+        self.0.services.audit.append(&mut commit, event);
+        self.0.services.store.commit(commit).await.map_err(PublishError::Commit)?;
+
+        self.0.registry.set(Arc::clone(&generation));
+        self.0.registry.tell(agent.clone(), Change::RolledBack(number));
+        Ok(generation)
+    }
+
+    /// Removes an agent and all its generations. Invocations that run end as
+    /// usual.
+    pub async fn remove(&self, agent: &AgentName, principal: &Principal) -> Result<(), PublishError> {
+        let _changing = self.0.registry.changing.lock().await;
+        let Some(row) = self.row(agent).await? else {
+            return Err(PublishError::UnknownAgent(agent.clone()));
+        };
+        let mut commit = Commit::new();
+        expect(&mut commit, agent, Some(&row));
+        commit.delete(AGENTS, agent.as_str());
+        let kept = self.generations(agent).await.map_err(PublishError::Read)?;
+        for info in &kept {
+            commit.delete(GENERATIONS, generation_key(agent, info.number));
+        }
+        let event = Event::new(EventKind::AgentDeleted)
+            .principal(principal.as_str())
+            .agent(agent.clone())
+            .detail(serde_json::json!({ "generation": row.1.current }));
+        self.0.services.audit.append(&mut commit, event);
+        self.0.services.store.commit(commit).await.map_err(PublishError::Commit)?;
+
+        self.0.registry.remove(agent);
+        self.0.registry.tell(agent.clone(), Change::Removed);
+        self.collect(kept).await;
+        Ok(())
+    }
+
+    /// Loads the current generation of every agent.
+    pub(crate) async fn load_all(&self) -> Result<(), ReadError> {
+        let rows = self.0.services.store.scan(AGENTS, Scan::default()).await?;
+        for (key, value) in rows {
+            let Some(name) = std::str::from_utf8(&key).ok().and_then(|name| name.parse::<AgentName>().ok())
+            else {
+                continue;
+            };
+            let loaded = match serde_json::from_slice::<AgentRow>(&value) {
+                Ok(row) => match self.info(&name, row.current).await {
+                    Ok(Some(info)) => self.reload(info).await,
+                    Ok(None) => Err(PublishError::UnknownGeneration {
+                        agent: name.clone(),
+                        number: row.current,
+                    }),
+                    Err(error) => Err(error),
+                },
+                Err(_) => Err(PublishError::Damaged(name.clone())),
+            };
+            match loaded {
+                Ok(generation) => self.0.registry.set(Arc::new(generation)),
+                Err(error) => {
+                    let why = chain(&error);
+                    tracing::error!(agent = %name, error = why, "the agent can't be loaded");
+                    self.0.registry.set_broken(name, why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn row(&self, agent: &AgentName) -> Result<Option<(Vec<u8>, AgentRow)>, PublishError> {
+        let bytes = self.0.services.store.get(AGENTS, agent.as_str().as_bytes()).await;
+        let Some(bytes) = bytes.map_err(PublishError::Read)? else { return Ok(None) };
+        let row = serde_json::from_slice(&bytes).map_err(|_| PublishError::Damaged(agent.clone()))?;
+        Ok(Some((bytes, row)))
+    }
+
+    async fn info(&self, agent: &AgentName, number: u64) -> Result<Option<GenerationInfo>, PublishError> {
+        let key = generation_key(agent, number);
+        let bytes = self.0.services.store.get(GENERATIONS, &key).await.map_err(PublishError::Read)?;
+        bytes
+            .map(|bytes| serde_json::from_slice(&bytes).map_err(|_| PublishError::Damaged(agent.clone())))
+            .transpose()
+    }
+
+    /// Makes a stored generation ready again, from its artifact if that is there.
+    async fn reload(&self, info: GenerationInfo) -> Result<Generation, PublishError> {
+        let component = self.component(&info.digest).await.map_err(PublishError::Blob)?;
+        let (_, digest, loaded) =
+            self.load(component).await.map_err(|error| PublishError::Load(Box::new(error)))?;
+        Ok(Generation {
+            number: info.number,
+            digest,
+            manifest: Arc::clone(&loaded.manifest),
+            owner: info.owner,
+            created_ms: info.created_ms,
+            lineage: info.lineage,
+            loaded: Arc::new(loaded),
+        })
+    }
+
+    /// Drops the oldest generations from the registry, and says which.
+    async fn prune(
+        &self,
+        commit: &mut Commit,
+        agent: &AgentName,
+        current: u64,
+    ) -> Result<Vec<GenerationInfo>, PublishError> {
+        // The current one is not among them yet.
+        let before = self.generations(agent).await.map_err(PublishError::Read)?;
+        let dropped: Vec<_> =
+            before.into_iter().skip(self.0.options.kept_generations.saturating_sub(1)).collect();
+        for info in &dropped {
+            debug_assert!(info.number < current, "numbers count up");
+            commit.delete(GENERATIONS, generation_key(agent, info.number));
+        }
+        Ok(dropped)
+    }
+
+    /// Removes components and artifacts that no generation of any agent needs.
+    async fn collect(&self, dropped: Vec<GenerationInfo>) {
+        if dropped.is_empty() {
+            return;
+        }
+        // What is left behind costs space and nothing else.
+        let Ok(rows) = self.0.services.store.scan(GENERATIONS, Scan::default()).await else { return };
+        let kept: Vec<GenerationInfo> =
+            rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok()).collect();
+        let runtime = self.clone();
+        blocking(move || {
+            for info in dropped {
+                if kept.iter().all(|kept| kept.digest != info.digest) {
+                    let blob = BlobId::from(info.digest.as_bytes());
+                    if let Err(error) = runtime.0.services.blobs.remove(&blob) {
+                        tracing::debug!(%error, component = %info.digest, "the component is left behind");
+                    }
+                }
+                if kept.iter().all(|kept| kept.code != info.code) {
+                    runtime.0.cache.remove(&info.code);
+                }
+            }
+        })
+        .await;
+    }
+}
+
+fn expect(commit: &mut Commit, agent: &AgentName, row: Option<&(Vec<u8>, AgentRow)>) {
+    match row {
+        Some((bytes, _)) => commit.expect_value(AGENTS, agent.as_str(), bytes.clone()),
+        None => commit.expect_absent(AGENTS, agent.as_str()),
+    };
+}
+
+/// Rows are plain data with text keys, which always encode.
+fn encode<T: serde::Serialize>(row: &T) -> Vec<u8> {
+    serde_json::to_vec(row).unwrap_or_default()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,267 @@
+//! The runtime as one cheap handle, and how it starts and stops.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use nexus_audit::Audit;
+use nexus_effects::http::Egress;
+use nexus_effects::memory::Memory;
+use nexus_gate::{Gate, InvocationId};
+use nexus_store::{Blobs, ReadError, Store};
+use nexus_vault::Vault;
+use sha2::Sha256;
+use tokio::sync::{Semaphore, broadcast};
+use wasmtime::component::Linker;
+
+use crate::cache::{Cache, load_or_create_key};
+use crate::compile::Compiler;
+use crate::engine::{self, Engines};
+use crate::invocation::{Record, Running};
+use crate::limits::HostLimits;
+use crate::live::Live;
+use crate::registry::{AgentChange, Registry};
+use crate::state::State;
+use crate::stored::{self, RecoverError};
+use crate::wasi;
+
+/// What capabilities work with.
+pub struct Services {
+    /// Durable state.
+    pub store: Arc<dyn Store>,
+    /// Components, by content.
+    pub blobs: Blobs,
+    /// The audit trail.
+    pub audit: Audit,
+    /// The secrets.
+    pub vault: Vault,
+    /// What may happen.
+    pub gate: Gate,
+    /// The only way out.
+    pub egress: Arc<Egress>,
+    /// The memory spaces.
+    pub memory: Memory,
+}
+
+/// How a runtime is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where artifacts and keys are kept.
+    pub data_dir: PathBuf,
+    /// Instances that find a prepared slot, at most 8,000. More than that run
+    /// too, but start slower.
+    pub slots: u32,
+    /// What an invocation may use up.
+    pub limits: HostLimits,
+    /// How components are compiled.
+    pub compiler: Compiler,
+    /// Generations of an agent that can be rolled back to.
+    pub kept_generations: usize,
+}
+
+impl Options {
+    /// 1,000 slots, the default limits and compiler, five generations.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            slots: 1_000,
+            limits: HostLimits::default(),
+            compiler: Compiler::default(),
+            kept_generations: 5,
+        }
+    }
+}
+
+/// Why a runtime does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The engine refuses its configuration.
+    #[error("set up the WebAssembly engine: {0:#}")]
+    Engine(wasmtime::Error),
+    /// A capability does not link.
+    #[error("link the capabilities: {0:#}")]
+    Link(wasmtime::Error),
+    /// The data directory can't be used.
+    #[error("use {}", .path.display())]
+    Directory {
+        /// What was to be used.
+        path: PathBuf,
+        /// Why it can't.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The agents can't be read.
+    #[error("read the agents")]
+    Read(#[source] ReadError),
+    /// What a dead process left running can't be closed.
+    #[error("close the invocations that the last process left: {0}")]
+    Recover(String),
+}
+
+/// The runtime. A handle: clones are cheap and share everything.
+#[derive(Clone)]
+pub struct Runtime(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) services: Arc<Services>,
+    pub(crate) options: Options,
+    pub(crate) engines: Engines,
+    pub(crate) linker: Linker<State>,
+    pub(crate) fallback_linker: Linker<State>,
+    pub(crate) cache: Cache,
+    pub(crate) registry: Registry,
+    pub(crate) live: Live,
+    /// One turn fewer than workers, for guests that compute for long.
+    pub(crate) turns: Arc<Semaphore>,
+    pub(crate) draining: AtomicBool,
+    seed_key: [u8; 64],
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Runtime").field("options", &self.0.options).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Opens the runtime in a data directory: closes what a dead process left
+    /// running as interrupted, and loads every agent's current generation.
+    ///
+    /// `link` adds the capabilities to a linker; it is called once for each of
+    /// the two engines. An agent that can't be loaded does not stop the others:
+    /// see [`Runtime::broken`]. To be called on the runtime that will run the
+    /// guests.
+    pub async fn open(
+        options: Options,
+        services: Arc<Services>,
+        link: fn(&mut Linker<State>) -> wasmtime::Result<()>,
+    ) -> Result<Self, OpenError> {
+        let engines = Engines::new(options.slots).map_err(OpenError::Engine)?;
+        let linker = |engine| {
+            let mut linker = Linker::new(engine);
+            wasi::link(&mut linker)?;
+            link(&mut linker)?;
+            Ok(linker)
+        };
+        let (first, fallback) = (linker(engines.first()), linker(&engines.on_demand));
+        let (linker, fallback_linker) =
+            (first.map_err(OpenError::Link)?, fallback.map_err(OpenError::Link)?);
+
+        let artifacts = options.data_dir.join("artifacts");
+        let cache = Cache::open(artifacts.clone(), engine::fingerprint(engines.first()))
+            .map_err(|source| OpenError::Directory { path: artifacts, source })?;
+        let seed_path = options.data_dir.join("seed.key");
+        let seed_key = load_or_create_key(&seed_path)
+            .map_err(|source| OpenError::Directory { path: seed_path, source })?;
+        let workers = tokio::runtime::Handle::current().metrics().num_workers();
+
+        let runtime = Self(Arc::new(Inner {
+            registry: Registry::new(),
+            live: Live::new(),
+            turns: Arc::new(Semaphore::new(workers.saturating_sub(1).max(1))),
+            draining: AtomicBool::new(false),
+            services,
+            options,
+            engines,
+            linker,
+            fallback_linker,
+            cache,
+            seed_key,
+        }));
+        let interrupted = stored::interrupt_open(&runtime).await.map_err(|error| {
+            OpenError::Recover(match &error {
+                RecoverError::Read(source) => format!("{error}: {source}"),
+                RecoverError::Commit(source) => format!("{error}: {source}"),
+            })
+        })?;
+        if interrupted > 0 {
+            tracing::info!(interrupted, "closed the invocations that the last process left");
+        }
+        runtime.load_all().await.map_err(OpenError::Read)?;
+        Ok(runtime)
+    }
+
+    /// What capabilities work with.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.0.services
+    }
+
+    /// The host's limits.
+    pub fn limits(&self) -> &HostLimits {
+        &self.0.options.limits
+    }
+
+    /// Changes of agents from now on.
+    pub fn watch(&self) -> broadcast::Receiver<AgentChange> {
+        self.0.registry.watch()
+    }
+
+    /// How many invocations run or wait.
+    pub fn running(&self) -> usize {
+        self.0.live.running()
+    }
+
+    /// A handle to an invocation in memory: one that runs, or one of the last
+    /// thousand or so that ended.
+    pub fn running_invocation(&self, id: &InvocationId) -> Option<Running> {
+        self.0.live.get(id).map(Running)
+    }
+
+    /// All that is known of an invocation: from memory, or from the store if it
+    /// was stored.
+    pub async fn invocation(&self, id: &InvocationId) -> Result<Option<Record>, ReadError> {
+        match self.0.live.get(id) {
+            Some(invocation) => Ok(Some(invocation.record())),
+            None => stored::get(self, id).await,
+        }
+    }
+
+    /// Invocations, the newest first, at most `limit` of them, from before
+    /// `before` if that is given. Those in memory and those stored.
+    pub async fn invocations(
+        &self,
+        before: Option<&InvocationId>,
+        limit: usize,
+    ) -> Result<Vec<Record>, ReadError> {
+        let mut live = self.0.live.all();
+        live.retain(|invocation| before.is_none_or(|before| invocation.facts.id < *before));
+        live.sort_unstable_by_key(|invocation| std::cmp::Reverse(invocation.facts.id));
+        live.truncate(limit);
+        let mut records: Vec<_> = live.iter().map(|invocation| invocation.record()).collect();
+        let stored = stored::list(self, before, limit).await?;
+        // What is in memory is newer than its row.
+        let known: std::collections::HashSet<_> = records.iter().map(|record| record.id).collect();
+        records.extend(stored.into_iter().filter(|record| !known.contains(&record.id)));
+        records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
+        records.truncate(limit);
+        Ok(records)
+    }
+
+    /// Asks every invocation to end, and says why.
+    pub fn cancel_all(&self, reason: &str) {
+        for invocation in self.0.live.all() {
+            invocation.cancel(reason);
+        }
+    }
+
+    /// Takes no more invocations, gives those that run until `grace` has
+    /// passed, then ends them. Returns when none is left.
+    pub async fn drain(&self, grace: Duration) {
+        self.0.draining.store(true, Ordering::Release);
+        if tokio::time::timeout(grace, self.0.live.idle()).await.is_err() {
+            self.cancel_all("the host is stopping");
+            self.0.live.idle().await;
+        }
+    }
+
+    /// The seed of an invocation's random numbers. The same invocation gets the
+    /// same numbers again; nobody without the host's key can tell them.
+    pub(crate) fn seed(&self, id: &InvocationId) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new(&self.0.seed_key.into());
+        mac.update(id.to_string().as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+}

@@ -1,0 +1,169 @@
+//! Rows of invocations: written when one waits for a person or was started with
+//! a request id, completed at its end. All others cost no disk.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use nexus_gate::InvocationId;
+use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
+use serde::{Deserialize, Serialize};
+
+use crate::invocation::{Invocation, InvocationState, Record, milliseconds};
+use crate::outcome::Outcome;
+use crate::runtime::Runtime;
+
+/// By id, which sorts by time.
+const ROWS: Table = Table("invocations");
+/// The ids of rows that are not final, so that a start need not read them all.
+const OPEN: Table = Table("invocations_open");
+/// By principal and request id.
+const REQUESTS: Table = Table("invocation_requests");
+
+/// Rows changed in one commit when the host starts.
+const BATCH: usize = 500;
+
+#[derive(Serialize, Deserialize)]
+struct Row {
+    record: Record,
+    /// The outcome holds data of callers, so it is sealed at rest.
+    outcome: Option<String>,
+}
+
+fn key(id: &InvocationId) -> String {
+    id.to_string()
+}
+
+fn seal_context(id: &InvocationId) -> String {
+    format!("invocation outcome {id}")
+}
+
+/// Adds the row of an invocation that goes on, and remembers that it has one.
+pub(crate) fn put(commit: &mut Commit, invocation: &Arc<Invocation>) {
+    invocation.mark_stored();
+    write(commit, Row { record: invocation.record(), outcome: None });
+}
+
+/// Adds the row of an invocation that has just been started with a request id.
+/// The commit fails if the id is taken.
+pub(crate) fn put_request(commit: &mut Commit, invocation: &Arc<Invocation>, request: &str) {
+    put(commit, invocation);
+    let facts = &invocation.facts;
+    let key_of_request = request_key(facts.principal.as_str(), request);
+    commit.expect_absent(REQUESTS, &key_of_request);
+    commit.put(REQUESTS, &key_of_request, key(&facts.id));
+}
+
+/// Adds the row of an invocation that has ended.
+pub(crate) fn put_final(commit: &mut Commit, runtime: &Runtime, mut record: Record) {
+    let outcome = record.outcome.take().and_then(|outcome| {
+        let bytes = serde_json::to_vec(&outcome).ok()?;
+        let sealed = runtime.services().vault.seal(&seal_context(&record.id), &bytes);
+        // Without a key the row still says how it ended, by its state.
+        sealed.map(hex::encode).ok()
+    });
+    write(commit, Row { record, outcome });
+}
+
+fn write(commit: &mut Commit, row: Row) {
+    let key = key(&row.record.id);
+    if row.record.state.is_final() {
+        commit.delete(OPEN, &key);
+    } else {
+        commit.put(OPEN, &key, Vec::new());
+    }
+    match serde_json::to_vec(&row) {
+        Ok(bytes) => {
+            commit.put(ROWS, &key, bytes);
+        }
+        // Records are plain data; should one fail, its row is missing and the
+        // invocation goes on.
+        Err(error) => tracing::error!(%error, invocation = key, "the row can't be written"),
+    }
+}
+
+fn request_key(principal: &str, request: &str) -> Vec<u8> {
+    [principal.as_bytes(), b"\0", request.as_bytes()].concat()
+}
+
+/// The invocation that was started with this request id.
+pub(crate) async fn by_request(
+    store: &dyn Store,
+    principal: &str,
+    request: &str,
+) -> Result<Option<InvocationId>, ReadError> {
+    let id = store.get(REQUESTS, &request_key(principal, request)).await?;
+    Ok(id.and_then(|id| String::from_utf8(id).ok()?.parse().ok()))
+}
+
+/// One row.
+pub(crate) async fn get(runtime: &Runtime, id: &InvocationId) -> Result<Option<Record>, ReadError> {
+    let bytes = runtime.services().store.get(ROWS, key(id).as_bytes()).await?;
+    Ok(bytes.and_then(|bytes| read(runtime, &bytes)))
+}
+
+/// Rows before `before`, the newest first.
+pub(crate) async fn list(
+    runtime: &Runtime,
+    before: Option<&InvocationId>,
+    limit: usize,
+) -> Result<Vec<Record>, ReadError> {
+    let scan = Scan {
+        prefix: Vec::new(),
+        after: before.map(|id| key(id).into_bytes()),
+        limit,
+        reverse: true,
+    };
+    let rows = runtime.services().store.scan(ROWS, scan).await?;
+    Ok(rows.iter().filter_map(|(_, bytes)| read(runtime, bytes)).collect())
+}
+
+fn read(runtime: &Runtime, bytes: &[u8]) -> Option<Record> {
+    let Row { mut record, outcome } = serde_json::from_slice(bytes).ok()?;
+    record.outcome = outcome.and_then(|sealed| {
+        let sealed = hex::decode(sealed).ok()?;
+        let bytes = runtime.services().vault.unseal(&seal_context(&record.id), &sealed).ok()?;
+        serde_json::from_slice(&bytes).ok()
+    });
+    Some(record)
+}
+
+/// Why the rows of a dead process can't be closed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecoverError {
+    #[error("read the invocations")]
+    Read(#[from] ReadError),
+    #[error("record the interrupted invocations")]
+    Commit(#[from] CommitError),
+}
+
+/// Ends what a dead process left running: nobody can go on with it.
+pub(crate) async fn interrupt_open(runtime: &Runtime) -> Result<usize, RecoverError> {
+    let store = &runtime.services().store;
+    let mut count = 0;
+    loop {
+        let scan = Scan { prefix: Vec::new(), after: None, limit: BATCH, reverse: false };
+        let open = store.scan(OPEN, scan).await?;
+        if open.is_empty() {
+            return Ok(count);
+        }
+        let mut commit = Commit::new();
+        for (key, _) in open {
+            count += 1;
+            let row = store.get(ROWS, &key).await?;
+            let row = row.and_then(|bytes| serde_json::from_slice::<Row>(&bytes).ok());
+            match row {
+                Some(Row { mut record, .. }) => {
+                    record.state = InvocationState::Failed;
+                    record.outcome = Some(Outcome::Interrupted);
+                    record.ended_ms = Some(milliseconds(SystemTime::now()));
+                    record.approvals.clear();
+                    put_final(&mut commit, runtime, record);
+                }
+                None => {
+                    commit.delete(OPEN, &key);
+                }
+            }
+        }
+        store.commit(commit).await?;
+    }
+}
