@@ -49,10 +49,14 @@ const HTTP_CLIENTS: [&str; 14] = [
 
 /// Who may depend on an HTTP client, and why. `tonic`, the transport of the gRPC contract, is not
 /// in `HTTP_CLIENTS`; who may use it is in `GRPC`.
-const MAY_SEND: [(&str, &str); 2] = [
+const MAY_SEND: [(&str, &str); 3] = [
     (
         "nexus-effects",
         "the one way out of the host, behind a permit",
+    ),
+    (
+        "nexus-server",
+        "serves by hyper's server half; `REACHES_OUT` holds the client half",
     ),
     ("nexus-tests", "plays the world outside, and holds no agent"),
 ];
@@ -99,14 +103,25 @@ const FEATURES_OFF: [(&str, &str); 8] = [
     ("wasmtime-wasi-http", "default-send-request"),
 ];
 
-/// What opens a connection or asks the resolver.
-const REACHES_OUT: [&str; 6] = [
+/// What opens a connection, asks the resolver or sends a request.
+const REACHES_OUT: [&str; 8] = [
+    "hyper::client",
+    "hyper_util::client",
     "TcpStream::connect",
     "TcpSocket::new",
     "UdpSocket::bind",
     "UnixStream::connect",
     "lookup_host(",
     ".to_socket_addrs(",
+];
+
+/// Where `unsafe` is allowed, and why.
+const UNSAFE: [(&str, &str); 2] = [
+    ("guest-sdk/src/lib.rs", "the generated bindings below it"),
+    (
+        "host/runtime/src/cache.rs",
+        "maps machine code that this host wrote and authenticated",
+    ),
 ];
 
 /// Files that a tool writes, and that nobody reads from end to end.
@@ -179,6 +194,21 @@ fn only_effects_opens_connections() {
 }
 
 #[test]
+fn unsafe_is_where_it_is_listed() {
+    let mut found: Vec<String> = rust_files(&["host", "proto", "guest-sdk", "tests"])
+        .iter()
+        .filter(|file| {
+            let source = read(file);
+            let mut lines = source.lines().map(str::trim);
+            lines.any(|line| line == "unsafe_code," || line.starts_with("#[expect(unsafe_code"))
+        })
+        .map(|file| relative(file))
+        .collect();
+    found.sort();
+    assert_eq!(found, UNSAFE.map(|(file, _)| file));
+}
+
+#[test]
 fn gate_effects_and_runtime_know_no_grpc_no_cli_and_no_model() {
     for core in ["nexus-gate", "nexus-effects", "nexus-runtime"] {
         let reached = reach(core);
@@ -186,6 +216,8 @@ fn gate_effects_and_runtime_know_no_grpc_no_cli_and_no_model() {
             assert!(!reached.contains(above), "{core} reaches {above}");
         }
     }
+    let server = reach("nexus-server");
+    assert!(server.contains("tonic"), "the search finds what is there");
 }
 
 #[test]
