@@ -1,0 +1,255 @@
+//! `nexus doctor`: what works on this machine, and how to mend the rest.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use nexus_forge::toolchain::{self, Toolchain};
+use nexus_proto::v1::{GetStatusRequest, check};
+use serde::Serialize;
+
+use super::{
+    args::{Doctor, Global},
+    connection::Client,
+    exit::Exit,
+    failure,
+    output::Output,
+    text::Table,
+};
+use crate::config::{Config, Model};
+
+/// Whether a part works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Ok,
+    /// Not there, and only what needs it is refused.
+    Missing,
+    Failed,
+}
+
+/// One part of the machine.
+#[derive(Debug, Serialize)]
+struct Finding {
+    part: &'static str,
+    state: State,
+    /// What was found or, if it does not work, what to do.
+    message: String,
+}
+
+impl Finding {
+    fn new(part: &'static str, state: State, message: impl Into<String>) -> Self {
+        Self {
+            part,
+            state,
+            message: message.into(),
+        }
+    }
+}
+
+pub(crate) async fn run(
+    arguments: &Doctor,
+    global: &Global,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let (config, mut findings) = configuration(arguments.config.as_deref());
+    let data = arguments.data.clone().unwrap_or_else(|| config.data_dir());
+    findings.push(compiler(&config).await);
+    findings.push(sandbox(config.forge.allow_unsandboxed));
+    findings.push(data_directory(&data));
+    findings.push(model(config.model.as_ref()));
+    findings.extend(host(global).await);
+
+    if output.is_json() {
+        output.json(&serde_json::json!({ "checks": findings }))?;
+    } else {
+        let mut table = Table::new(["PART", "STATE", ""]);
+        for finding in &findings {
+            let state = match finding.state {
+                State::Ok => "ok",
+                State::Missing => "missing",
+                State::Failed => "FAILED",
+            };
+            table.row([
+                finding.part.to_owned(),
+                state.to_owned(),
+                finding.message.clone(),
+            ]);
+        }
+        output.text(&table.to_string())?;
+    }
+    let failed = findings.iter().any(|finding| finding.state == State::Failed);
+    Ok(if failed { Exit::Error } else { Exit::Success })
+}
+
+fn configuration(file: Option<&Path>) -> (Config, Vec<Finding>) {
+    const PART: &str = "configuration";
+    let Some(file) = file else {
+        return (Config::default(), Vec::new());
+    };
+    match Config::load(file) {
+        Ok(config) => (
+            config,
+            vec![Finding::new(PART, State::Ok, file.display().to_string())],
+        ),
+        Err(error) => (
+            Config::default(),
+            vec![Finding::new(PART, State::Failed, chain(&error))],
+        ),
+    }
+}
+
+async fn compiler(config: &Config) -> Finding {
+    const PART: &str = "compiler";
+    let wanted = toolchain::Config {
+        rustc: config.forge.rustc.clone(),
+        cargo: config.forge.cargo.clone(),
+    };
+    match Toolchain::find(&wanted).await {
+        Ok(found) => {
+            let version = found.version().lines().next().unwrap_or_default();
+            Finding::new(PART, State::Ok, format!("{version}, with wasm32-wasip2"))
+        }
+        Err(error) => Finding::new(PART, State::Failed, format!("failed to {}", chain(&error))),
+    }
+}
+
+fn sandbox(allow_unsandboxed: bool) -> Finding {
+    const PART: &str = "sandbox";
+    let support = nexus_sandbox::probe();
+    let mut means = Vec::new();
+    if let Some(abi) = support.landlock {
+        means.push(format!("Landlock ABI {abi}"));
+    }
+    if support.seccomp {
+        means.push("seccomp".to_owned());
+    }
+    if let Some(path) = &support.bubblewrap {
+        means.push(path.display().to_string());
+    }
+    if support.confines() {
+        Finding::new(PART, State::Ok, means.join(", "))
+    } else if allow_unsandboxed {
+        Finding::new(PART, State::Missing, "agents are compiled unconfined, as configured")
+    } else {
+        Finding::new(
+            PART,
+            State::Failed,
+            "nothing confines the compiler, so nothing is forged: use a kernel with Landlock (5.13 or \
+             later), install bubblewrap, or set `allow_unsandboxed = true` under [forge]",
+        )
+    }
+}
+
+/// The directory, or the nearest one above it in which it would be made.
+fn data_directory(directory: &Path) -> Finding {
+    const PART: &str = "data directory";
+    let existing = directory
+        .ancestors()
+        .find(|ancestor| ancestor.is_dir())
+        .map_or_else(|| PathBuf::from("."), Path::to_owned);
+    let there = existing == directory;
+    match writable(&existing) {
+        Ok(()) if there => Finding::new(PART, State::Ok, directory.display().to_string()),
+        Ok(()) => Finding::new(
+            PART,
+            State::Ok,
+            format!("{}, made by the first `nexus serve`", directory.display()),
+        ),
+        Err(error) => Finding::new(
+            PART,
+            State::Failed,
+            format!("{} cannot be written to: {error}; choose another with --data", existing.display()),
+        ),
+    }
+}
+
+fn writable(directory: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(directory).map(drop)
+}
+
+fn model(model: Option<&Model>) -> Finding {
+    const PART: &str = "model";
+    let Some(model) = model else {
+        return Finding::new(
+            PART,
+            State::Missing,
+            "none is configured, agents are forged from templates and source; name one under [model]",
+        );
+    };
+    let described = format!("{} at {}", model.model, model.base_url);
+    match &model.api_key_env {
+        Some(variable) if std::env::var_os(variable).is_none_or(|key| key.is_empty()) => Finding::new(
+            PART,
+            State::Failed,
+            format!("{described}: the environment variable {variable} is not set; it is to hold the API key"),
+        ),
+        _ => Finding::new(PART, State::Ok, described),
+    }
+}
+
+/// Asks the host how it is, if one runs.
+async fn host(global: &Global) -> Vec<Finding> {
+    const PART: &str = "host";
+    let client = match Client::connect(global) {
+        Ok(client) => client,
+        Err(error) => return vec![Finding::new(PART, State::Missing, error.to_string())],
+    };
+    let status = match client.system().get_status(GetStatusRequest {}).await {
+        Ok(status) => status.into_inner(),
+        Err(error) => {
+            let message = failure::describe_status(&error).replace("\n ", ";");
+            return vec![Finding::new(PART, State::Missing, message)];
+        }
+    };
+    let mut findings = vec![Finding::new(
+        PART,
+        State::Ok,
+        format!("version {}, {} agents", status.version, status.agents),
+    )];
+    for check in status.checks {
+        let state = match check.state() {
+            check::State::Ok => State::Ok,
+            check::State::Missing => State::Missing,
+            check::State::Failed | check::State::Unspecified => State::Failed,
+        };
+        let message = format!("{}: {}", check.part, check.message);
+        findings.push(Finding::new(PART, state, message.trim_end_matches(": ")));
+    }
+    findings
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_that_is_yet_to_be_made_is_fine() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let finding = data_directory(&directory.path().join("a/b"));
+        assert_eq!(finding.state, State::Ok);
+        assert!(!directory.path().join("a").exists(), "looking must not make it");
+    }
+
+    #[test]
+    fn a_missing_key_is_named_without_its_value() {
+        let finding = model(Some(&Model {
+            base_url: "http://localhost:1/v1".to_owned(),
+            model: "m".to_owned(),
+            api_key_env: Some("NEXUS_TEST_NO_SUCH_KEY".to_owned()),
+        }));
+        assert_eq!(finding.state, State::Failed);
+        assert!(finding.message.contains("NEXUS_TEST_NO_SUCH_KEY"));
+    }
+}

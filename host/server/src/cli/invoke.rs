@@ -1,0 +1,172 @@
+//! `nexus invoke`: output on stdout, the agent's log on stderr, the outcome as exit code.
+
+use std::io::{IsTerminal as _, stderr};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use nexus_proto::v1::{
+    GetInvocationRequest, Invocation, Progress, StartInvocationRequest, WatchInvocationRequest,
+    invocation::{Outcome, State},
+    invocation_event::Event,
+};
+
+pub(crate) use super::view::invocation::explain;
+use super::{
+    args::Invoke,
+    connection::Client,
+    exit::Exit,
+    failure::Misuse,
+    output::{self, Output},
+    prompt,
+    text::{block, id, line, name},
+    view::invocation as view,
+};
+
+pub(crate) async fn run(
+    arguments: Invoke,
+    client: &Client,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let input = if arguments.input == "-" {
+        String::from_utf8(prompt::stdin().await?)
+            .map_err(|_| Misuse("the input is not UTF-8 text".to_owned()))?
+    } else {
+        arguments.input
+    };
+    let timeout = arguments
+        .timeout
+        .map(prost_types::Duration::try_from)
+        .transpose()
+        .context("failed to use the timeout")?;
+    let request = StartInvocationRequest {
+        name: name("agents", &arguments.name),
+        input,
+        request_id: arguments.request_id,
+        timeout,
+    };
+    let started = client.invocations().start_invocation(request).await?.into_inner();
+    let followed = tokio::select! {
+        followed = follow(&started.name, arguments.wait, client) => followed?,
+        _ = tokio::signal::ctrl_c() => {
+            output.note(&format!(
+                "{0} goes on; `nexus invocations cancel {0}` stops it",
+                line(id(&started.name))
+            ));
+            return Ok(Exit::Error);
+        }
+    };
+    report(&followed, output)?;
+    Ok(Exit::from(&followed))
+}
+
+/// Shows log and progress until the invocation has ended, or waits for a person.
+async fn follow(name: &str, wait: bool, client: &Client) -> anyhow::Result<Invocation> {
+    let request = WatchInvocationRequest {
+        name: name.to_owned(),
+    };
+    let mut events = client.invocations().watch_invocation(request).await?.into_inner();
+    let screen = Screen::new();
+    let mut last = None;
+    while let Some(event) = events.message().await? {
+        match event.event {
+            Some(Event::Log(entry)) => screen.say(&format!(
+                "{:<5} {}",
+                view::level(entry.level()),
+                line(&entry.message)
+            )),
+            Some(Event::Progress(progress)) => screen.progress(&progress),
+            Some(Event::Approval(approval)) if wait => screen.say(&format!(
+                "waiting for a person: `nexus approvals approve {}` shows and approves",
+                line(id(&approval))
+            )),
+            Some(Event::State(invocation)) => {
+                let stop = invocation.state() == State::Waiting
+                    && !invocation.approvals.is_empty()
+                    && !wait;
+                last = Some(invocation);
+                if stop {
+                    break;
+                }
+            }
+            Some(Event::Approval(_)) | None => {}
+        }
+    }
+    screen.clear();
+    match last {
+        Some(invocation) if invocation.state() != State::Running => Ok(invocation),
+        // The stream ended early: the invocation itself says how it stands.
+        _ => {
+            let request = GetInvocationRequest {
+                name: name.to_owned(),
+            };
+            let invocation = client.invocations().get_invocation(request).await?.into_inner();
+            if invocation.state() == State::Running {
+                bail!("the host stopped telling of {}", line(id(name)));
+            }
+            Ok(invocation)
+        }
+    }
+}
+
+fn report(invocation: &Invocation, output: &Output) -> anyhow::Result<()> {
+    if output.is_json() {
+        return output.message(invocation, view::full);
+    }
+    match &invocation.outcome {
+        // JSON text keeps its meaning when what a terminal would obey is escaped.
+        Some(Outcome::Success(success))
+            if serde_json::from_str::<serde::de::IgnoredAny>(&success.output).is_ok() =>
+        {
+            output.text(&output::harmless(&success.output))
+        }
+        Some(Outcome::Success(success)) => output.text(&block(&success.output)),
+        Some(_) => {
+            output.note(&line(&explain(invocation)));
+            Ok(())
+        }
+        None => {
+            output.note(&format!("{} waits for a person:", line(id(&invocation.name))));
+            for approval in &invocation.approvals {
+                output.note(&format!("  nexus approvals approve {}", line(id(approval))));
+            }
+            Ok(())
+        }
+    }
+}
+
+/// stderr with a bar on its last line, if it is a terminal.
+struct Screen(Option<ProgressBar>);
+
+impl Screen {
+    fn new() -> Self {
+        if !stderr().is_terminal() {
+            return Self(None);
+        }
+        let bar = ProgressBar::new(1_000);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent:>3} % {msg}") {
+            bar.set_style(style);
+        }
+        Self(Some(bar))
+    }
+
+    fn say(&self, text: &str) {
+        match &self.0 {
+            Some(bar) => bar.suspend(|| output::note(text)),
+            None => output::note(text),
+        }
+    }
+
+    fn progress(&self, progress: &Progress) {
+        if let Some(bar) = &self.0 {
+            let fraction = progress.fraction.clamp(0.0, 1.0);
+            bar.set_position((fraction * 1_000.0) as u64);
+            bar.set_message(line(&progress.message));
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}

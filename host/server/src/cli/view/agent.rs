@@ -1,0 +1,112 @@
+use std::fmt::Write as _;
+
+use nexus_proto::v1::{Agent, DeployAgentResponse, Generation, Permission, deploy_agent_response};
+
+use crate::cli::text::{Table, fields, id, line, time, word};
+
+/// One agent and all that it may do.
+pub(crate) fn full(agent: &Agent) -> String {
+    let mut text = fields([
+        ("name", id(&agent.name).to_owned()),
+        ("state", word(agent.state().as_str_name(), "STATE_")),
+        ("summary", agent.summary.clone()),
+        ("version", agent.version.clone()),
+        ("generation", agent.generation.to_string()),
+        ("component", agent.component_digest.clone()),
+        ("owner", agent.owner.clone()),
+        ("tags", agent.tags.join(", ")),
+        ("created", time(agent.create_time.as_ref())),
+        ("updated", time(agent.update_time.as_ref())),
+        ("input", agent.input_schema.clone()),
+        ("output", agent.output_schema.clone()),
+        ("permissions", agent.permissions_digest.clone()),
+    ]);
+    text.push_str(&permissions(&agent.permissions));
+    text
+}
+
+/// What is asked for, one line each.
+pub(crate) fn permissions(permissions: &[Permission]) -> String {
+    if permissions.is_empty() {
+        return "  no permissions\n".to_owned();
+    }
+    let mut text = String::new();
+    for permission in permissions {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {}", line(&permission.display));
+    }
+    text
+}
+
+/// The agents, one line each.
+pub(crate) fn list(agents: &[Agent]) -> String {
+    let mut table = Table::new(["NAME", "STATE", "GENERATION", "VERSION", "UPDATED", "SUMMARY"]);
+    for agent in agents {
+        table.row([
+            id(&agent.name).to_owned(),
+            word(agent.state().as_str_name(), "STATE_"),
+            agent.generation.to_string(),
+            agent.version.clone(),
+            time(agent.update_time.as_ref()),
+            agent.summary.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The generations, one line each.
+pub(crate) fn generations(generations: &[Generation]) -> String {
+    let mut table = Table::new(["GENERATION", "STATE", "VERSION", "OWNER", "CREATED", "COMPONENT"]);
+    for generation in generations {
+        table.row([
+            generation.generation.to_string(),
+            word(generation.state().as_str_name(), "STATE_"),
+            generation.version.clone(),
+            generation.owner.clone(),
+            time(generation.create_time.as_ref()),
+            generation.component_digest.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// What became of an upload, and what to do about it.
+pub(crate) fn deployed(response: &DeployAgentResponse) -> String {
+    let name = response
+        .agent
+        .as_ref()
+        .map_or("the agent", |agent| id(&agent.name));
+    match response.state() {
+        deploy_agent_response::State::Review => format!(
+            "{} waits for a person to accept its permissions\n{}\
+             `nexus approvals approve {}` shows and accepts them\n",
+            line(name),
+            permissions(&response.permissions),
+            line(id(&response.approval)),
+        ),
+        _ => response.agent.as_ref().map(full).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_an_agent_stay_on_their_line() {
+        let agent = Agent {
+            name: "agents/a".to_owned(),
+            summary: "ok\nowner: root\u{1b}[1A".to_owned(),
+            permissions: vec![Permission {
+                display: "GET https://a.example\n  no permissions".to_owned(),
+                permission: None,
+            }],
+            ..Agent::default()
+        };
+        for text in [full(&agent), list(std::slice::from_ref(&agent))] {
+            assert!(!text.contains('\u{1b}'));
+            assert!(!text.lines().any(|line| line.starts_with("owner: root")));
+            assert!(!text.lines().any(|line| line == "  no permissions"));
+        }
+    }
+}

@@ -1,0 +1,108 @@
+use std::fmt::Write as _;
+
+use nexus_proto::v1::Approval;
+
+use crate::cli::text::{Table, block, fields, id, line, time, word};
+
+/// One approval with its whole rendering: nothing that a person has to see is left out or cut.
+pub(crate) fn full(approval: &Approval) -> String {
+    let chain = approval.chain.iter().map(|agent| id(agent)).collect::<Vec<_>>();
+    let mut text = fields([
+        ("approval", id(&approval.name).to_owned()),
+        ("state", word(approval.state().as_str_name(), "STATE_")),
+        ("cancelled", approval.cancel_reason.clone()),
+        ("kind", word(approval.kind().as_str_name(), "ACTION_KIND_")),
+        ("agent", id(&approval.agent).to_owned()),
+        ("component", approval.component_digest.clone()),
+        ("on behalf of", approval.principal.clone()),
+        ("begun by", word(approval.root_origin().as_str_name(), "ROOT_ORIGIN_")),
+        ("called through", chain.join(" > ")),
+        ("invocation", id(&approval.invocation).to_owned()),
+        ("wants", action(approval)),
+        ("effect", word(approval.effect_class().as_str_name(), "EFFECT_CLASS_")),
+        ("data is", approval.labels.join(", ")),
+        ("asked by policy", approval.policies.join(", ")),
+        ("approvals needed", approval.required_approvals.to_string()),
+        ("asked", time(approval.create_time.as_ref())),
+        ("expires", time(approval.expire_time.as_ref())),
+        ("digest", approval.digest.clone()),
+    ]);
+    for decision in &approval.decisions {
+        let reason = match decision.reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {reason}"),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{} by {} at {}{}",
+            word(decision.verdict().as_str_name(), "VERDICT_"),
+            line(&decision.principal),
+            time(decision.decide_time.as_ref()),
+            line(&reason),
+        );
+    }
+    text.push('\n');
+    for rendered in block(&approval.rendering).lines() {
+        let _ = writeln!(text, "  {rendered}");
+    }
+    text
+}
+
+/// The approvals, one line each.
+pub(crate) fn list(approvals: &[Approval]) -> String {
+    let mut table = Table::new(["APPROVAL", "STATE", "AGENT", "WANTS", "ASKED", "EXPIRES"]);
+    for approval in approvals {
+        table.row([
+            id(&approval.name).to_owned(),
+            word(approval.state().as_str_name(), "STATE_"),
+            id(&approval.agent).to_owned(),
+            action(approval),
+            time(approval.create_time.as_ref()),
+            time(approval.expire_time.as_ref()),
+        ]);
+    }
+    table.to_string()
+}
+
+/// One approval on one line, for a stream.
+pub(crate) fn next(approval: &Approval) -> String {
+    line(&format!(
+        "{}  {}  {}  {}",
+        id(&approval.name),
+        word(approval.state().as_str_name(), "STATE_"),
+        id(&approval.agent),
+        action(approval)
+    ))
+}
+
+/// What is wanted, in a few words, not escaped yet.
+pub(crate) fn action(approval: &Approval) -> String {
+    let words = [&approval.capability, &approval.verb, &approval.target];
+    words
+        .into_iter()
+        .filter(|word| !word.is_empty())
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_rendering_is_shown_and_cannot_pose_as_the_heading() {
+        let rendering = format!("body\n{}\nstate: approved\u{1b}[2J\nlast line", "x".repeat(100_000));
+        let approval = Approval {
+            name: "approvals/apr-1".to_owned(),
+            rendering,
+            ..Approval::default()
+        };
+        let text = full(&approval);
+        assert!(text.contains(&"x".repeat(100_000)));
+        assert!(text.ends_with("  last line\n"));
+        assert!(!text.contains('\u{1b}'));
+        assert!(!text.lines().any(|line| line.starts_with("state: approved")));
+    }
+}
