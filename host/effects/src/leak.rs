@@ -1,0 +1,294 @@
+//! Finds secrets in bytes, in the shapes that programs give them, and takes them out.
+//!
+//! Each value is looked for as it is, in base64 (both alphabets, at each of the three alignments) and
+//! in hexadecimal digits, and each of these in the bytes themselves and in what they are after
+//! URL- and JSON-unescaping. Decoding the haystack rather than encoding the needle finds a value
+//! whichever of its characters were escaped.
+
+use std::ops::Range;
+
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use memchr::memmem;
+use zeroize::Zeroizing;
+
+/// Shorter values are not looked for: they stand in ordinary text by chance.
+pub const MIN_LENGTH: usize = 8;
+
+/// Looks for a set of secrets.
+#[derive(Default)]
+pub struct Scanner {
+    needles: Vec<Needle>,
+}
+
+struct Needle {
+    name: String,
+    /// The shapes that are compared byte by byte.
+    exact: Vec<Zeroizing<Vec<u8>>>,
+    /// Lower-case hexadecimal digits, compared without regard to case.
+    hex: Zeroizing<Vec<u8>>,
+}
+
+/// Bytes as a decoder would see them, each with the place it came from.
+struct View {
+    bytes: Zeroizing<Vec<u8>>,
+    starts: Vec<usize>,
+}
+
+impl Scanner {
+    /// Adds a value that `name` stands for. Values under [`MIN_LENGTH`] bytes are left out.
+    pub fn add(&mut self, name: &str, value: &[u8]) {
+        if value.len() < MIN_LENGTH {
+            return;
+        }
+        let mut exact = vec![Zeroizing::new(value.to_vec())];
+        for alignment in 0..3 {
+            exact.push(aligned(&STANDARD_NO_PAD, value, alignment));
+            exact.push(aligned(&URL_SAFE_NO_PAD, value, alignment));
+        }
+        exact.dedup();
+        let hex = Zeroizing::new(hex::encode(value).into_bytes());
+        self.needles.push(Needle { name: name.to_owned(), exact, hex });
+    }
+
+    /// Whether there is anything to look for.
+    pub fn is_empty(&self) -> bool {
+        self.needles.is_empty()
+    }
+
+    /// The name of a secret that stands in the bytes in one of its shapes.
+    pub fn find(&self, bytes: &[u8]) -> Option<&str> {
+        self.needles
+            .iter()
+            .find(|needle| !needle.ranges(bytes).is_empty())
+            .map(|needle| needle.name.as_str())
+    }
+
+    /// The bytes with every secret replaced by `[secret:NAME]`, if there was one.
+    pub fn redact(&self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut found: Vec<(Range<usize>, &str)> = Vec::new();
+        for needle in &self.needles {
+            found.extend(needle.ranges(bytes).into_iter().map(|range| (range, needle.name.as_str())));
+        }
+        if found.is_empty() {
+            return None;
+        }
+        found.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+        let mut out = Vec::with_capacity(bytes.len());
+        let mut at = 0;
+        for (range, name) in found {
+            if range.start >= at {
+                out.extend_from_slice(&bytes[at..range.start]);
+                out.extend_from_slice(format!("[secret:{name}]").as_bytes());
+            }
+            // What overlaps the one before is part of the same replacement.
+            at = at.max(range.end);
+        }
+        out.extend_from_slice(&bytes[at..]);
+        Some(out)
+    }
+}
+
+impl Needle {
+    fn ranges(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut out = self.search(bytes);
+        for decode in [unescape_url, unescape_json] {
+            let Some(view) = decode(bytes) else { continue };
+            out.extend(self.search(&view.bytes).into_iter().map(|range| {
+                view.starts[range.start]..view.starts.get(range.end).copied().unwrap_or(bytes.len())
+            }));
+        }
+        out
+    }
+
+    fn search(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut out = Vec::new();
+        for shape in &self.exact {
+            out.extend(memmem::find_iter(bytes, shape.as_slice()).map(|at| at..at + shape.len()));
+        }
+        out.extend(
+            find_ignoring_case(bytes, &self.hex).into_iter().map(|at| at..at + self.hex.len()),
+        );
+        out
+    }
+}
+
+/// The digits of `value` within a longer base64 text, at one of the three places it can begin;
+/// digits that its neighbours have a part in are left out.
+fn aligned(engine: &impl base64::Engine, value: &[u8], alignment: usize) -> Zeroizing<Vec<u8>> {
+    let mut padded = Zeroizing::new(vec![0; alignment]);
+    padded.extend_from_slice(value);
+    let text = Zeroizing::new(engine.encode(padded.as_slice()));
+    let first = (alignment * 8).div_ceil(6);
+    let last = padded.len() * 8 / 6;
+    Zeroizing::new(text.as_bytes()[first..last].to_vec())
+}
+
+fn find_ignoring_case(bytes: &[u8], hex: &[u8]) -> Vec<usize> {
+    // Both cases of the first digit, then a comparison: a text is seldom made of hex digits.
+    let (low, high) = (hex[0], hex[0].to_ascii_uppercase());
+    let mut out = Vec::new();
+    let mut from = 0;
+    while let Some(at) = memchr::memchr2(low, high, &bytes[from..]).map(|at| from + at) {
+        match bytes.get(at..at + hex.len()) {
+            Some(window) if window.eq_ignore_ascii_case(hex) => {
+                out.push(at);
+                from = at + hex.len();
+            }
+            Some(_) => from = at + 1,
+            None => break,
+        }
+    }
+    out
+}
+
+/// `%XX` and `+`, if there are any.
+fn unescape_url(bytes: &[u8]) -> Option<View> {
+    memchr::memchr2(b'%', b'+', bytes)?;
+    Some(view(bytes, |rest| match rest {
+        [b'%', high, low, ..] => Some(([digit(*high)? << 4 | digit(*low)?].to_vec(), 3)),
+        [b'+', ..] => Some((vec![b' '], 1)),
+        _ => None,
+    }))
+}
+
+/// Backslash escapes of a JSON string, if there are any.
+fn unescape_json(bytes: &[u8]) -> Option<View> {
+    memchr::memchr(b'\\', bytes)?;
+    Some(view(bytes, |rest| {
+        let [b'\\', kind, tail @ ..] = rest else { return None };
+        let plain = |byte: u8| Some((vec![byte], 2));
+        match kind {
+            b'"' | b'\\' | b'/' => plain(*kind),
+            b'b' => plain(8),
+            b'f' => plain(12),
+            b'n' => plain(b'\n'),
+            b'r' => plain(b'\r'),
+            b't' => plain(b'\t'),
+            b'u' => {
+                let first = code_unit(tail)?;
+                let second = match tail.get(4..6) {
+                    Some(b"\\u") if (0xd800..0xdc00).contains(&first) => code_unit(&tail[6..]),
+                    _ => None,
+                };
+                let units: Vec<u16> = std::iter::once(first).chain(second).collect();
+                Some((String::from_utf16(&units).ok()?.into_bytes(), 6 * units.len()))
+            }
+            _ => None,
+        }
+    }))
+}
+
+/// Decodes what `escape` knows (the bytes meant, and how many were written) and keeps the rest.
+fn view(bytes: &[u8], escape: impl Fn(&[u8]) -> Option<(Vec<u8>, usize)>) -> View {
+    let mut out = Zeroizing::new(Vec::with_capacity(bytes.len()));
+    let mut starts = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let special = matches!(bytes[at], b'%' | b'+' | b'\\');
+        let (meant, written) = special
+            .then(|| escape(&bytes[at..]))
+            .flatten()
+            .unwrap_or_else(|| (vec![bytes[at]], 1));
+        starts.extend(std::iter::repeat_n(at, meant.len()));
+        out.extend_from_slice(&meant);
+        at += written;
+    }
+    View { bytes: out, starts }
+}
+
+fn code_unit(digits: &[u8]) -> Option<u16> {
+    digits.get(..4)?.iter().try_fold(0u16, |unit, byte| Some(unit << 4 | u16::from(digit(*byte)?)))
+}
+
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).map(|digit| digit as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+    fn scanner(secrets: &[&str]) -> Scanner {
+        let mut scanner = Scanner::default();
+        for (index, secret) in secrets.iter().enumerate() {
+            scanner.add(&format!("s{index}"), secret.as_bytes());
+        }
+        scanner
+    }
+
+    fn percent(text: &str, all: bool) -> String {
+        text.bytes()
+            .map(|b| match b {
+                b if !all && b.is_ascii_alphanumeric() => char::from(b).to_string(),
+                b => format!("%{b:02x}"),
+            })
+            .collect()
+    }
+
+    fn shapes(secret: &str) -> Vec<String> {
+        let mut out = vec![
+            secret.to_owned(),
+            hex::encode(secret),
+            hex::encode_upper(secret),
+            percent(secret, false),
+            percent(secret, true),
+            percent(secret, true).to_uppercase().replace("%2B", "%2b"),
+            serde_json::json!(secret).to_string().trim_matches('"').to_owned(),
+            secret.encode_utf16().map(|u| format!("\\u{u:04x}")).collect(),
+            secret.encode_utf16().map(|u| format!("\\u{u:04X}")).collect(),
+        ];
+        for before in ["", "x", "xy"] {
+            for after in ["", "z", "zz"] {
+                let around = format!("{before}{secret}{after}");
+                out.push(STANDARD.encode(&around));
+                out.push(URL_SAFE.encode(&around));
+                out.push(percent(&STANDARD.encode(&around), false));
+                out.push(STANDARD.encode(&around).replace('/', "\\/"));
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn forty_secrets_in_every_shape_are_found_and_removed() {
+        let secrets: Vec<String> = (0..40)
+            .map(|n| match n % 4 {
+                0 => format!("sk-live-{n:08}"),
+                1 => format!("pa/ss+wo=rd {n}?&\"\\"),
+                2 => format!("ключ-価格-{n}-😀"),
+                _ => hex::encode([n as u8; 16]),
+            })
+            .collect();
+        for secret in &secrets {
+            let scanner = scanner(&[secret]);
+            for shape in shapes(secret) {
+                let text = format!("{{\"echo\": \"{shape}\"}}");
+                assert_eq!(scanner.find(text.as_bytes()), Some("s0"), "{shape}");
+                let clean = scanner.redact(text.as_bytes()).expect("a secret was found");
+                assert_eq!(scanner.find(&clean), None, "{shape} left {clean:?}");
+                assert!(memmem::find(&clean, b"[secret:s0]").is_some());
+                assert!(clean.starts_with(b"{\"echo\": \"") && clean.ends_with(b"\"}"));
+            }
+        }
+    }
+
+    #[test]
+    fn other_text_is_left_alone() {
+        let scanner = scanner(&["hunter2-hunter2", "short"]);
+        for text in ["", "hunter2-hunter3", "short", "%", "%4", "%zz+\\", "\\u12", "\\ud800\\u0041", "68756e74"] {
+            assert_eq!(scanner.find(text.as_bytes()), None, "{text}");
+            assert_eq!(scanner.redact(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn neighbours_and_overlaps_are_each_replaced() {
+        let scanner = scanner(&["alpha-secret", "secret-omega"]);
+        let clean = scanner.redact(b"<alpha-secretalpha-secret-omega>").expect("secrets were found");
+        assert_eq!(clean, b"<[secret:s0][secret:s0]>");
+        let clean = scanner.redact(b"a alpha-secret b secret-omega c").expect("secrets were found");
+        assert_eq!(clean, b"a [secret:s0] b [secret:s1] c");
+    }
+}

@@ -1,0 +1,13 @@
+//! Memory spaces: durable key-value data that agents share.
+//!
+//! A write, its audit record and the use of its approval are one commit of the store. Every space
+//! has one counter of revisions; it grows with every value written and outlives deletions, so that a
+//! revision names one value for ever.
+
+mod call;
+mod operator;
+mod row;
+mod space;
+
+pub use call::{Call, Key, MAX_KEY, MAX_SCAN, MAX_VALUE, Range};
+pub use space::{Entry, MAX_PAGE_BYTES, Memory, Page};

@@ -1,0 +1,274 @@
+//! Reading and writing spaces with permits.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use nexus_audit::Audit;
+use nexus_gate::{Finish, Kind, Label, Permit, StartError, kind};
+use nexus_manifest::{Digest, SpaceName};
+use nexus_store::{Commit, ReadError, Scan, Store};
+use serde_json::json;
+
+use super::call::{Call, Key, Range, check_value};
+use super::row::{ENTRIES, REVISIONS, Row, entry_key, key_of};
+use crate::Error;
+
+/// The most bytes of keys and values in one page; the first entry is given whatever its size.
+pub const MAX_PAGE_BYTES: usize = 2 * 1024 * 1024;
+
+/// How many rows are read at a time, so that a page of large values is not held many times over.
+const BATCH: usize = 16;
+
+/// An entry of a space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The key within the space.
+    pub key: String,
+    /// The value.
+    pub value: Vec<u8>,
+    /// The revision at which it was written.
+    pub revision: u64,
+    /// What was known of the data that the value came from.
+    pub labels: BTreeSet<Label>,
+}
+
+/// A part of a range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The entries, by key.
+    pub entries: Vec<Entry>,
+    /// The key to go on after, if there are more.
+    pub next: Option<String>,
+}
+
+/// The spaces. Clones share one state.
+#[derive(Clone)]
+pub struct Memory(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) audit: Audit,
+    /// One writer at a time per space: the next revision follows from the stored one.
+    writers: Mutex<HashMap<SpaceName, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// What a write does to an entry.
+pub(super) enum Change<'a> {
+    Put(&'a [u8]),
+    /// Only if the entry is at this revision, or absent.
+    PutIf(&'a [u8], Option<u64>),
+    Delete,
+}
+
+/// A change worked out against what is stored now.
+pub(super) enum Plan {
+    Commit(Commit, Option<u64>),
+    /// The entry is not at the revision named.
+    Mismatch,
+}
+
+impl Memory {
+    /// The spaces in `store`. Operator access is recorded in `audit`.
+    pub fn new(store: Arc<dyn Store>, audit: Audit) -> Self {
+        Self(Arc::new(Inner { store, audit, writers: Mutex::default() }))
+    }
+
+    /// Reads one entry.
+    pub async fn get(&self, permit: Permit<kind::MemoryRead>, key: Key) -> Result<Option<Entry>, Error> {
+        let call = Call::Get(key.clone());
+        agrees(&permit, &call)?;
+        permit.read(&call.payload()).await?;
+        self.entry(&key).await
+    }
+
+    /// Reads a page of a range: fewer entries than asked for where they are large.
+    pub async fn scan(&self, permit: Permit<kind::MemoryRead>, range: Range) -> Result<Page, Error> {
+        let call = Call::Scan(range.clone());
+        agrees(&permit, &call)?;
+        permit.read(&call.payload()).await?;
+        self.page(&range).await
+    }
+
+    /// Writes an entry and gives its revision. Entry, revision, approval and record are one commit.
+    pub async fn put(&self, permit: Permit<kind::MemoryWrite>, key: Key, value: Bytes) -> Result<u64, Error> {
+        let call = Call::Put(key.clone(), value.clone());
+        let revision = self.write(permit, &call, &key, Change::Put(&value)).await?;
+        revision.ok_or_else(|| Error::Other("the write has no revision".to_owned()))
+    }
+
+    /// Writes an entry only if it is at `revision`, or absent if that is `None`. Gives the new
+    /// revision, or `None` if nothing was written.
+    pub async fn put_if(
+        &self,
+        permit: Permit<kind::MemoryWrite>,
+        key: Key,
+        value: Bytes,
+        revision: Option<u64>,
+    ) -> Result<Option<u64>, Error> {
+        let call = Call::PutIf(key.clone(), value.clone(), revision);
+        self.write(permit, &call, &key, Change::PutIf(&value, revision)).await
+    }
+
+    /// Removes an entry, if it is there.
+    pub async fn delete(&self, permit: Permit<kind::MemoryWrite>, key: Key) -> Result<(), Error> {
+        let call = Call::Delete(key.clone());
+        self.write(permit, &call, &key, Change::Delete).await.map(drop)
+    }
+
+    async fn write(
+        &self,
+        mut permit: Permit<kind::MemoryWrite>,
+        call: &Call,
+        key: &Key,
+        change: Change<'_>,
+    ) -> Result<Option<u64>, Error> {
+        let action = agrees(&permit, call)?;
+        let labels: BTreeSet<Label> = action.labels.union(&action.context.labels).cloned().collect();
+        let payload = call.payload();
+        let writers = self.writers(&key.space);
+        let _writing = writers.lock().await;
+        loop {
+            match self.plan(key, &change, &labels).await? {
+                Plan::Commit(commit, revision) => match permit.try_commit(&payload, commit).await {
+                    Ok(_) => return Ok(revision),
+                    // A write whose caller had left was still on its way: work it out anew.
+                    Err(StartError::Conflict { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                },
+                Plan::Mismatch => {
+                    let receipt = permit.start(&payload).await?;
+                    let finish = Finish {
+                        ok: false,
+                        result: Digest::of(b""),
+                        detail: json!({ "error": "the entry is at another revision" }),
+                    };
+                    if let Err(error) = receipt.finish(finish).await {
+                        tracing::error!(%error, "the end of an effect could not be recorded");
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    pub(super) fn writers(&self, space: &SpaceName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut writers = self.0.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        writers.entry(space.clone()).or_default().clone()
+    }
+
+    /// The commit that makes a change, with expectations on all it was worked out from.
+    pub(super) async fn plan(
+        &self,
+        key: &Key,
+        change: &Change<'_>,
+        labels: &BTreeSet<Label>,
+    ) -> Result<Plan, Error> {
+        let stored_key = entry_key(&key.space, &key.key);
+        let mut commit = Commit::new();
+        let value = match change {
+            Change::Delete => {
+                commit.delete(ENTRIES, &stored_key);
+                return Ok(Plan::Commit(commit, None));
+            }
+            Change::Put(value) => value,
+            Change::PutIf(value, expected) => {
+                let stored = self.0.store.get(ENTRIES, &stored_key).await.map_err(unreadable)?;
+                let revision = stored.as_deref().map(|bytes| decode(key, bytes)).transpose()?.map(|row| row.revision);
+                if revision != *expected {
+                    return Ok(Plan::Mismatch);
+                }
+                match stored {
+                    Some(stored) => commit.expect_value(ENTRIES, &stored_key, stored),
+                    None => commit.expect_absent(ENTRIES, &stored_key),
+                };
+                value
+            }
+        };
+        check_value(value)?;
+        let space = key.space.as_str().as_bytes();
+        let counter = self.0.store.get(REVISIONS, space).await.map_err(unreadable)?;
+        let last = match &counter {
+            Some(bytes) => u64::from_be_bytes(bytes.as_slice().try_into().map_err(|_| damaged(key))?),
+            None => 0,
+        };
+        let revision = last + 1;
+        match counter {
+            Some(counter) => commit.expect_value(REVISIONS, space, counter),
+            None => commit.expect_absent(REVISIONS, space),
+        };
+        let row = Row { revision, labels: labels.clone(), value: value.to_vec() };
+        commit.put(REVISIONS, space, revision.to_be_bytes());
+        commit.put(ENTRIES, &stored_key, row.encode());
+        Ok(Plan::Commit(commit, Some(revision)))
+    }
+
+    pub(super) async fn entry(&self, key: &Key) -> Result<Option<Entry>, Error> {
+        let stored_key = entry_key(&key.space, &key.key);
+        let stored = self.0.store.get(ENTRIES, &stored_key).await.map_err(unreadable)?;
+        let row = stored.as_deref().map(|bytes| decode(key, bytes)).transpose()?;
+        Ok(row.map(|row| entry(key.key.clone(), row)))
+    }
+
+    pub(super) async fn page(&self, range: &Range) -> Result<Page, Error> {
+        let limit = range.limit as usize;
+        let prefix = entry_key(&range.space, &range.prefix);
+        let mut after = range.after.as_ref().map(|after| entry_key(&range.space, after));
+        let mut page = Page { entries: Vec::new(), next: None };
+        let mut bytes = 0;
+        loop {
+            let scan = Scan { prefix: prefix.clone(), after: after.clone(), limit: BATCH, reverse: false };
+            let rows = self.0.store.scan(ENTRIES, scan).await.map_err(unreadable)?;
+            let more = rows.len() == BATCH;
+            for (stored_key, stored) in rows {
+                let key = key_of(&range.space, &stored_key)
+                    .ok_or_else(|| Error::Other(format!("a key of the space {} is damaged", range.space)))?;
+                let row = decode(&Key { space: range.space.clone(), key: key.clone() }, &stored)?;
+                bytes += key.len() + row.value.len();
+                let full = page.entries.len() == limit || bytes > MAX_PAGE_BYTES;
+                if full && let Some(last) = page.entries.last() {
+                    page.next = Some(last.key.clone());
+                    return Ok(page);
+                }
+                page.entries.push(entry(key, row));
+                after = Some(stored_key);
+            }
+            if !more {
+                return Ok(page);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
+/// Whether the permit is for this very call; its payload is compared when it is spent.
+fn agrees<'p, K: Kind>(permit: &'p Permit<K>, call: &Call) -> Result<&'p nexus_gate::Action, Error> {
+    let action = permit.action();
+    if action.verb != call.verb() || action.target != call.target() {
+        return Err(Error::Forbidden("the permit is for another call".to_owned()));
+    }
+    Ok(action)
+}
+
+fn entry(key: String, row: Row) -> Entry {
+    Entry { key, value: row.value, revision: row.revision, labels: row.labels }
+}
+
+fn decode(key: &Key, bytes: &[u8]) -> Result<Row, Error> {
+    Row::decode(bytes).ok_or_else(|| damaged(key))
+}
+
+fn damaged(key: &Key) -> Error {
+    Error::Other(format!("the entry {:?} of the space {} is damaged", key.key, key.space))
+}
+
+fn unreadable(error: ReadError) -> Error {
+    tracing::error!(%error, "a memory space could not be read");
+    Error::Unavailable("the space can't be read".to_owned())
+}
