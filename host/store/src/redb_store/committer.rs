@@ -42,8 +42,8 @@ impl Committer {
         };
         match result {
             Ok(applied) => {
-                self.acknowledge(batch, applied);
                 self.shared.queue.recovered();
+                self.acknowledge(batch, applied);
                 self.refill_reserve();
             }
             Err(Fault::Full) if batch.iter().any(|entry| entry.commit.is_urgent()) => {
@@ -58,6 +58,7 @@ impl Committer {
         let (urgent, others): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .partition(|entry| entry.reply.is_none() || entry.commit.is_urgent());
+        self.shared.queue.failed(CommitError::Full, Vec::new());
         for entry in others {
             answer(entry, Err(CommitError::Full));
         }
@@ -65,10 +66,7 @@ impl Committer {
             tracing::error!(%error, "the reserve of the data directory could not be released");
         }
         match self.attempt(&urgent) {
-            Ok(applied) => {
-                self.acknowledge(urgent, applied);
-                self.shared.queue.failed(CommitError::Full, Vec::new());
-            }
+            Ok(applied) => self.acknowledge(urgent, applied),
             Err(fault) => self.refuse(urgent, &fault),
         }
     }
@@ -134,17 +132,18 @@ impl Committer {
         tracing::error!(%fault, "a commit failed; actions are refused until the store can write");
         let (waiting, soon): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|entry| entry.reply.is_some());
-        for entry in waiting {
-            answer(entry, Err(reason.clone()));
-        }
         if self.shared.queue.is_closed() {
             if !landed && !soon.is_empty() {
                 tracing::error!(records = soon.len(), "records were lost as the store closed");
             }
-            return;
+        } else {
+            // Before the answers: whoever is told of the failure finds records refused.
+            let unwritten = if landed { Vec::new() } else { soon };
+            self.shared.queue.failed(reason.clone(), unwritten);
         }
-        let unwritten = if landed { Vec::new() } else { soon };
-        self.shared.queue.failed(reason, unwritten);
+        for entry in waiting {
+            answer(entry, Err(reason.clone()));
+        }
     }
 
     /// Whether the transaction that failed is in the file after all.

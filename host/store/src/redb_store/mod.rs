@@ -4,6 +4,10 @@ mod batch;
 mod committer;
 mod disk;
 mod fault;
+#[cfg(test)]
+mod fault_disk;
+#[cfg(test)]
+mod fault_tests;
 mod open;
 mod queue;
 mod range;
