@@ -38,8 +38,13 @@ fn main() -> Result {
     }
     lay_out_warm(&here.join("warm"), &root, &warm)?;
     vendor(&warm)?;
-    fs::write(out.join("warm.pack"), pack(&warm)?)?;
-    fs::write(out.join("templates.pack"), pack(&root.join("templates"))?)?;
+    fs::write(out.join("warm.pack"), pack(&warm, |_| true)?)?;
+    let forged = |path: &Path| {
+        // A template's other files are for people.
+        ["template.toml", "agent.toml", "src/lib.rs"].iter().any(|name| path.ends_with(name))
+    };
+    let templates = pack(&root.join("templates"), forged)?;
+    fs::write(out.join("templates.pack"), templates)?;
     Ok(())
 }
 
@@ -126,11 +131,12 @@ fn vendor(project: &Path) -> Result {
 
 /// All files below `directory`, sorted, as one compressed sequence of
 /// (path length, path, content length, content), lengths as u32 little-endian.
-fn pack(directory: &Path) -> Result<Vec<u8>> {
+fn pack(directory: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<u8>> {
     let mut files = Vec::new();
     if directory.exists() {
         collect(directory, &mut files)?;
     }
+    files.retain(|file| wanted(file));
     files.sort();
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
     for file in files {

@@ -2,4 +2,5 @@
 
 mod assets;
 pub mod build;
+pub mod template;
 pub mod toolchain;
