@@ -1,0 +1,151 @@
+//! Words become an agent: by a template, or by a model if there is one.
+
+use std::{collections::HashMap, time::Duration};
+
+use anyhow::{Context as _, bail};
+use nexus_proto::v1::{
+    AcceptAgentRequest, Agent, ForgeAgentRequest, ForgeEvent, ForgeMode, GetApprovalRequest,
+    InputParameter, NeedsReview,
+    forge_event::{Detail, State},
+    input_parameter::Type,
+};
+
+use super::{AGENT, Model};
+use crate::{
+    cli::{
+        connection::Client,
+        text::{line, word},
+        view,
+    },
+    demo::story::Story,
+};
+
+/// Forges the agent, which reads the market's `member` as the price, and lets a person accept what
+/// it may do. Notes how long each stage took.
+pub(super) async fn forge(
+    story: &mut Story,
+    client: &Client,
+    origin: &str,
+    member: &str,
+    model: Option<&Model>,
+    label: &str,
+) -> anyhow::Result<Agent> {
+    let request = request(origin, member, model);
+    story.say(&format!("   \"{}\"", line(&request.words)));
+    let mut events = client.forge().forge_agent(request).await?.into_inner();
+    let mut last = None;
+    while let Some(event) = events.message().await? {
+        if let Some(told) = told(&event) {
+            story.say(&told);
+        }
+        note_time(story, &event, label);
+        last = Some(event);
+    }
+    match last.and_then(|event| event.detail) {
+        Some(Detail::Published(agent)) => Ok(agent),
+        Some(Detail::Review(review)) => accept(story, client, &review).await,
+        _ => bail!(
+            "the forge did not end with a live agent; the lines above say why, and `nexus doctor` what this \
+             machine lacks"
+        ),
+    }
+}
+
+fn request(origin: &str, member: &str, model: Option<&Model>) -> ForgeAgentRequest {
+    let request = ForgeAgentRequest {
+        agent_id: AGENT.to_owned(),
+        words: "Read the price of a coin at a market and place orders there".to_owned(),
+        ..ForgeAgentRequest::default()
+    };
+    if model.is_none() {
+        return ForgeAgentRequest {
+            mode: ForgeMode::Template.into(),
+            template: "http-write".to_owned(),
+            set: HashMap::from([
+                ("origin".to_owned(), origin.to_owned()),
+                ("price".to_owned(), format!("/{member}")),
+            ]),
+            ..request
+        };
+    }
+    let parameter = |name: &str, kind: Type, required| InputParameter {
+        name: name.to_owned(),
+        r#type: kind.into(),
+        required,
+    };
+    ForgeAgentRequest {
+        mode: ForgeMode::Model.into(),
+        words: format!(
+            "{} at {origin}. If `action` is \"price\", GET {origin}/price?symbol=SYMBOL, whose JSON answer \
+             has the price as the number `{member}`, and output {{\"symbol\": SYMBOL, \"price\": NUMBER}}. If \
+             `action` is \"order\", POST the JSON object with exactly the members `symbol`, `side` and \
+             `quantity` of the input to {origin}/orders, and output {{\"symbol\": SYMBOL, \"order\": ANSWER}} \
+             with the JSON that the market answers",
+            request.words
+        ),
+        parameters: vec![
+            parameter("action", Type::String, true),
+            parameter("symbol", Type::String, true),
+            parameter("side", Type::String, false),
+            parameter("quantity", Type::Number, false),
+        ],
+        ..request
+    }
+}
+
+/// Ends of stages and what they found; beginnings and the model's text would only fill the screen.
+fn told(event: &ForgeEvent) -> Option<String> {
+    if event.state() == State::Running && !matches!(event.detail, Some(Detail::Log(_))) {
+        return None;
+    }
+    let text = view::forge::event(event);
+    (!text.is_empty()).then(|| {
+        text.lines()
+            .map(|line| format!("   {line}"))
+            .collect::<Vec<_>>()
+            .join("\n")
+    })
+}
+
+fn note_time(story: &mut Story, event: &ForgeEvent, label: &str) {
+    if event.state() == State::Running {
+        return;
+    }
+    let time = event.duration.and_then(|time| Duration::try_from(time).ok());
+    if let Some(time) = time {
+        let stage = word(event.stage().as_str_name(), "STAGE_");
+        story.took(&format!("{label}: {stage}"), time);
+    }
+}
+
+/// Shows what the agent may do and has a person accept it, by the digest of what was shown.
+async fn accept(story: &mut Story, client: &Client, review: &NeedsReview) -> anyhow::Result<Agent> {
+    let request = GetApprovalRequest {
+        name: review.approval.clone(),
+    };
+    let approval = client
+        .approvals()
+        .get_approval(request)
+        .await
+        .context("failed to read the review")?
+        .into_inner();
+    story.say(&indented(&view::approval::full(&approval)));
+    story.ask("Let it do exactly this, each write after a yes of its own?").await?;
+    let request = AcceptAgentRequest {
+        name: format!("agents/{AGENT}"),
+        permissions_digest: review.permissions_digest.clone(),
+    };
+    Ok(client.agents().accept_agent(request).await?.into_inner())
+}
+
+/// The text, a little to the right.
+pub(super) fn indented(text: &str) -> String {
+    text.lines().fold(String::new(), |mut indented, line| {
+        if !line.is_empty() {
+            indented.push_str("   | ");
+            indented.push_str(line);
+        }
+        indented.push('\n');
+        indented
+    })
+}
