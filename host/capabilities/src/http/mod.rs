@@ -1,0 +1,106 @@
+//! `http`: requests to the origins that the manifest lists.
+
+mod request;
+
+use nexus_effects::http as egress;
+use nexus_gate::{Label, kind};
+use nexus_runtime::State;
+use wasmtime::component::Resource;
+
+use crate::bindings::nexus::agent::http::{Host, HostOrigin, HostPending, Method, Response};
+use crate::bindings::nexus::agent::types::Error;
+use crate::error::{failed, lost, refused};
+use crate::task::Task;
+
+pub(crate) use request::Request;
+
+/// The right to talk to one origin.
+pub(crate) struct Origin {
+    origin: nexus_manifest::Origin,
+}
+
+/// A request in the host's hands.
+pub(crate) struct Pending {
+    task: Task<Result<egress::Response, Error>>,
+}
+
+impl Host for State {}
+
+impl HostOrigin for State {
+    async fn open(&mut self, url: String) -> wasmtime::Result<Result<Resource<Origin>, Error>> {
+        self.host_call()?;
+        let origin: nexus_manifest::Origin = match url.parse() {
+            Ok(origin) => origin,
+            Err(error) => return Ok(Err(Error::Invalid(format!("{error}")))),
+        };
+        if self.context().manifest.http(&origin).next().is_none() {
+            let reason = format!("the manifest has no http permission for {origin}");
+            return Ok(Err(Error::Forbidden(reason)));
+        }
+        Ok(Ok(self.table.push(Origin { origin })?))
+    }
+
+    async fn request(
+        &mut self,
+        origin: Resource<Origin>,
+        method: Method,
+        target: String,
+    ) -> wasmtime::Result<Result<Resource<Request>, Error>> {
+        self.host_call()?;
+        let origin = self.table.get(&origin)?.origin.clone();
+        let target = match target.parse::<nexus_manifest::Target>() {
+            Ok(target) => target,
+            Err(error) => return Ok(Err(Error::Invalid(format!("{error}")))),
+        };
+        let request = egress::Request::new(origin, request::method(method), target);
+        Ok(Ok(self.table.push(Request { inner: request })?))
+    }
+
+    async fn drop(&mut self, origin: Resource<Origin>) -> wasmtime::Result<()> {
+        self.table.delete(origin)?;
+        Ok(())
+    }
+}
+
+impl HostPending for State {
+    async fn wait(&mut self, pending: Resource<Pending>) -> wasmtime::Result<Result<Response, Error>> {
+        self.host_call()?;
+        let mut pending = self.table.delete(pending)?;
+        let ended = pending.task.wait().await;
+        self.waited();
+        Ok(match ended {
+            Some(Ok(response)) => Ok(Response {
+                status: response.status,
+                headers: response.headers,
+                body: response.body.into(),
+            }),
+            Some(Err(error)) => Err(error),
+            None => Err(lost()),
+        })
+    }
+
+    async fn drop(&mut self, pending: Resource<Pending>) -> wasmtime::Result<()> {
+        // Ends the task, which withdraws what was not decided.
+        self.table.delete(pending)?;
+        Ok(())
+    }
+}
+
+/// Takes a request through the gate and out of the host, beside the guest.
+fn start(state: &mut State, request: egress::Request) -> Pending {
+    let sequence = state.next_sequence();
+    let action = request.action(state.context().clone(), sequence, state.labels());
+    let services = state.services().clone();
+    let observer = state.observer();
+    let labeller = state.labeller();
+    let task = Task::spawn(async move {
+        let permit =
+            services.gate.check::<kind::Http>(action, &*observer).await.map_err(refused)?;
+        drop(observer);
+        let response = services.egress.send(permit, request, &services.vault).await.map_err(failed)?;
+        // Whatever comes from outside may carry instructions.
+        labeller.add([Label::Untrusted]);
+        Ok(response)
+    });
+    Pending { task }
+}

@@ -1,0 +1,188 @@
+//! `memory`: durable key-value spaces.
+
+use nexus_effects::memory::{Call, Key, MAX_VALUE, Range};
+use nexus_gate::{Permit, kind};
+use nexus_manifest::SpaceName;
+use nexus_runtime::State;
+use wasmtime::component::Resource;
+
+use crate::bindings::nexus::agent::memory::{Entry, Host, HostSpace, Page};
+use crate::bindings::nexus::agent::types::{Access, Error};
+use crate::error::{failed, refused};
+
+/// The right to use one space.
+pub(crate) struct Space {
+    name: SpaceName,
+    writes: bool,
+}
+
+impl Host for State {}
+
+impl HostSpace for State {
+    async fn open(&mut self, name: String, access: Access) -> wasmtime::Result<Result<Resource<Space>, Error>> {
+        self.host_call()?;
+        let name: SpaceName = match name.parse() {
+            Ok(name) => name,
+            Err(error) => return Ok(Err(Error::Invalid(format!("{error}")))),
+        };
+        let writes = access == Access::ReadWrite;
+        match self.context().manifest.memory(name.as_str()) {
+            None => {
+                let reason = format!("the manifest has no memory permission for the space {name}");
+                Ok(Err(Error::Forbidden(reason)))
+            }
+            Some(nexus_manifest::Access::Read) if writes => {
+                let reason = format!("the manifest's memory permission for the space {name} is for reading");
+                Ok(Err(Error::Forbidden(reason)))
+            }
+            Some(_) => Ok(Ok(self.table.push(Space { name, writes })?)),
+        }
+    }
+
+    async fn get(
+        &mut self,
+        space: Resource<Space>,
+        key: String,
+    ) -> wasmtime::Result<Result<Option<Entry>, Error>> {
+        self.host_call()?;
+        let space = self.table.get(&space)?.name.clone();
+        Ok(get(self, space, key).await)
+    }
+
+    async fn scan(
+        &mut self,
+        space: Resource<Space>,
+        prefix: String,
+        after: Option<String>,
+        limit: u32,
+    ) -> wasmtime::Result<Result<Page, Error>> {
+        self.host_call()?;
+        let space = self.table.get(&space)?.name.clone();
+        Ok(scan(self, space, prefix, after, limit).await)
+    }
+
+    async fn put(
+        &mut self,
+        space: Resource<Space>,
+        key: String,
+        value: Vec<u8>,
+    ) -> wasmtime::Result<Result<u64, Error>> {
+        self.host_call()?;
+        let space = match writable(self, &space)? {
+            Ok(space) => space,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(put(self, space, key, value).await)
+    }
+
+    async fn put_if(
+        &mut self,
+        space: Resource<Space>,
+        key: String,
+        value: Vec<u8>,
+        revision: Option<u64>,
+    ) -> wasmtime::Result<Result<Option<u64>, Error>> {
+        self.host_call()?;
+        let space = match writable(self, &space)? {
+            Ok(space) => space,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(put_if(self, space, key, value, revision).await)
+    }
+
+    async fn delete(&mut self, space: Resource<Space>, key: String) -> wasmtime::Result<Result<(), Error>> {
+        self.host_call()?;
+        let space = match writable(self, &space)? {
+            Ok(space) => space,
+            Err(error) => return Ok(Err(error)),
+        };
+        Ok(delete(self, space, key).await)
+    }
+
+    async fn drop(&mut self, space: Resource<Space>) -> wasmtime::Result<()> {
+        self.table.delete(space)?;
+        Ok(())
+    }
+}
+
+/// The space of a handle that was opened for writing.
+fn writable(state: &State, space: &Resource<Space>) -> wasmtime::Result<Result<SpaceName, Error>> {
+    let space = state.table.get(space)?;
+    if space.writes {
+        return Ok(Ok(space.name.clone()));
+    }
+    Ok(Err(Error::Forbidden(format!("the handle of the space {} was opened for reading", space.name))))
+}
+
+async fn get(state: &mut State, space: SpaceName, key: String) -> Result<Option<Entry>, Error> {
+    let key = Key::new(space, key).map_err(failed)?;
+    let permit = check::<kind::MemoryRead>(state, &Call::Get(key.clone())).await?;
+    let found = state.services().memory.get(permit, key).await.map_err(failed)?;
+    Ok(found.map(|found| entry(state, found)))
+}
+
+async fn scan(
+    state: &mut State,
+    space: SpaceName,
+    prefix: String,
+    after: Option<String>,
+    limit: u32,
+) -> Result<Page, Error> {
+    let range = Range::new(space, prefix, after, limit).map_err(failed)?;
+    let permit = check::<kind::MemoryRead>(state, &Call::Scan(range.clone())).await?;
+    let page = state.services().memory.scan(permit, range).await.map_err(failed)?;
+    Ok(Page {
+        entries: page.entries.into_iter().map(|found| entry(state, found)).collect(),
+        next: page.next,
+    })
+}
+
+async fn put(state: &mut State, space: SpaceName, key: String, value: Vec<u8>) -> Result<u64, Error> {
+    let key = Key::new(space, key).map_err(failed)?;
+    let value = sized(value)?;
+    let permit = check::<kind::MemoryWrite>(state, &Call::Put(key.clone(), value.clone())).await?;
+    state.services().memory.put(permit, key, value).await.map_err(failed)
+}
+
+async fn put_if(
+    state: &mut State,
+    space: SpaceName,
+    key: String,
+    value: Vec<u8>,
+    revision: Option<u64>,
+) -> Result<Option<u64>, Error> {
+    let key = Key::new(space, key).map_err(failed)?;
+    let value = sized(value)?;
+    let permit = check::<kind::MemoryWrite>(state, &Call::PutIf(key.clone(), value.clone(), revision)).await?;
+    state.services().memory.put_if(permit, key, value, revision).await.map_err(failed)
+}
+
+async fn delete(state: &mut State, space: SpaceName, key: String) -> Result<(), Error> {
+    let key = Key::new(space, key).map_err(failed)?;
+    let permit = check::<kind::MemoryWrite>(state, &Call::Delete(key.clone())).await?;
+    state.services().memory.delete(permit, key).await.map_err(failed)
+}
+
+/// Refuses a value that is too large before anybody is asked about it.
+fn sized(value: Vec<u8>) -> Result<bytes::Bytes, Error> {
+    if value.len() > MAX_VALUE {
+        return Err(Error::Invalid(format!("a value has at most {MAX_VALUE} bytes")));
+    }
+    Ok(value.into())
+}
+
+/// Takes a call through the gate.
+async fn check<K: nexus_gate::Kind>(state: &mut State, call: &Call) -> Result<Permit<K>, Error> {
+    let sequence = state.next_sequence();
+    let action = call.action(state.context().clone(), sequence, state.labels());
+    let gate = state.services().gate.clone();
+    let permit = gate.check::<K>(action, &*state.observer()).await.map_err(refused)?;
+    state.waited();
+    Ok(permit)
+}
+
+/// What is known of the stored value becomes known of the guest.
+fn entry(state: &State, found: nexus_effects::memory::Entry) -> Entry {
+    state.add_labels(found.labels);
+    Entry { key: found.key, value: found.value.into(), revision: found.revision }
+}
