@@ -1,6 +1,34 @@
-#![doc = "Words in, component out: spec, source, build, proof."]
+#![doc = "Words in, agent out: spec, review, source, build, proof, publication."]
+//!
+//! A [`Forge`] turns a [`Request`] into a stream of [`Event`]s, one or more per
+//! [`Stage`]; the last tells how it ended. The source comes from a template, from
+//! the caller or from a language model ([`Mode`]); whoever wrote it, it is taken
+//! for hostile, compiled by a confined compiler ([`build`]) against libraries
+//! prepared beforehand ([`toolchain`]), proved against its manifest by the
+//! runtime, and published through the gate.
+//!
+//! The binary carries all that forging takes but the compiler: the SDK, the
+//! crates it needs, and the templates.
 
 mod assets;
 pub mod build;
+mod event;
+mod forge;
+pub mod model;
+mod pipeline;
+mod publish;
+mod records;
+mod request;
+mod stages;
 pub mod template;
 pub mod toolchain;
+
+pub use build::Diagnostic;
+pub use event::{Detail, Event, NotPublished, Stage, StageState};
+pub use forge::{CheckError, Events, Forge, OpenError, Options};
+pub use model::Config as ModelConfig;
+pub use records::{
+    FORGE, FORGED, Forged, ForgedId, ForgedState, HotReload, LINEAGE, Lineage, RecordError,
+};
+pub use request::{Mode, Request};
+pub use template::{InputParameter, InputType, NeedsParameters};

@@ -1,0 +1,248 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nexus_gate::Principal;
+use nexus_manifest::Digest;
+use nexus_runtime::Runtime;
+use nexus_sandbox::Limits;
+use nexus_store::CommitError;
+use tokio::sync::{RwLock, mpsc};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use crate::build::{self, Builder};
+use crate::event::Event;
+use crate::records::{self, Forged, ForgedId, ForgedState, HotReload, Lineage, RecordError};
+use crate::request::Request;
+use crate::stages::Stages;
+use crate::template::{self, Catalog};
+use crate::{model, pipeline, toolchain};
+
+/// How a forge is set up.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A directory of the forge's own.
+    pub data_dir: PathBuf,
+    /// `rustc`; found on PATH or in `~/.cargo/bin` if not named.
+    pub rustc: Option<PathBuf>,
+    /// `cargo`, likewise.
+    pub cargo: Option<PathBuf>,
+    /// Compile even where the compiler can't be confined. For the operator to
+    /// say, who then trusts every source.
+    pub allow_unsandboxed: bool,
+    /// The model that writes agents, if there is one.
+    pub model: Option<model::Config>,
+    /// The binary that has the sandbox's helper mode; the running one if `None`.
+    pub helper: Option<PathBuf>,
+}
+
+impl Options {
+    /// The compiler on PATH, always confined, and no model.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            rustc: None,
+            cargo: None,
+            allow_unsandboxed: false,
+            model: None,
+            helper: None,
+        }
+    }
+}
+
+/// Words in, agents out. A handle; all clones are one forge.
+#[derive(Clone)]
+pub struct Forge {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) runtime: Runtime,
+    pub(crate) builder: Builder,
+    pub(crate) catalog: Catalog,
+    pub(crate) model: Option<model::Client>,
+    pub(crate) allow_unsandboxed: bool,
+    /// Held for reading while a forged component goes live, for writing while
+    /// the switch is thrown: once it is off, none goes live any more.
+    pub(crate) switch: RwLock<()>,
+}
+
+/// Why there is no forge.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Its directory can't be used.
+    #[error("open the forge's directory")]
+    Directory(#[source] toolchain::Error),
+    /// The templates in the binary are broken.
+    #[error("open the forge's templates")]
+    Templates(#[source] template::Error),
+    /// The model's configuration is wrong.
+    #[error("open the way to the model")]
+    Model(#[source] model::Error),
+    /// The forge's records can't be read or written.
+    #[error("open the forge's records")]
+    Records(#[source] RecordError),
+    /// The forge's records can't be written.
+    #[error("open the forge's records")]
+    Commit(#[source] CommitError),
+}
+
+/// The events of one forge, in order.
+pub type Events = UnboundedReceiverStream<Event>;
+
+/// One thing that a forge stands on.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CheckError(String);
+
+/// An error and its causes in one line.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl Forge {
+    /// Opens the forge and begins, in the background, to prepare the libraries
+    /// that agents are linked with. A missing compiler is no error here: it is
+    /// the answer to each forge until it is there.
+    pub async fn open(options: Options, runtime: Runtime) -> Result<Self, OpenError> {
+        let builder = Builder::open(build::Options {
+            directory: options.data_dir,
+            toolchain: toolchain::Config {
+                rustc: options.rustc,
+                cargo: options.cargo,
+            },
+            allow_unsandboxed: options.allow_unsandboxed,
+            helper: options.helper,
+            limits: Limits::default(),
+        })
+        .map_err(OpenError::Directory)?;
+        let model = options.model.as_ref().map(model::Client::new).transpose();
+        let inner = Inner {
+            runtime,
+            builder,
+            catalog: Catalog::embedded().map_err(OpenError::Templates)?,
+            model: model.map_err(OpenError::Model)?,
+            allow_unsandboxed: options.allow_unsandboxed,
+            switch: RwLock::new(()),
+        };
+        inner.refuse_leftovers().await?;
+        let builder = inner.builder.clone();
+        tokio::spawn(async move {
+            if let Err(error) = builder.warm().await {
+                tracing::warn!(error = error_chain(&error), "agents can't be compiled yet");
+            }
+        });
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Forges an agent. The forge runs to its end whether or not anybody reads
+    /// the events; what goes wrong is an event.
+    pub fn forge(&self, request: Request) -> Events {
+        let (sender, events) = mpsc::unbounded_channel();
+        let inner = self.inner.clone();
+        tokio::spawn(async move { pipeline::run(&inner, request, &Stages::new(sender)).await });
+        UnboundedReceiverStream::new(events)
+    }
+
+    /// The compiler on its own.
+    pub fn builder(&self) -> &Builder {
+        &self.inner.builder
+    }
+
+    /// The templates.
+    pub fn templates(&self) -> &Catalog {
+        &self.inner.catalog
+    }
+
+    /// Where a forged component came from.
+    pub async fn lineage(&self, component: &Digest) -> Result<Option<Lineage>, RecordError> {
+        records::lineage(&*self.inner.runtime.services().store, component).await
+    }
+
+    /// What this host has forged, newest first, from the one after `after` on.
+    pub async fn list(
+        &self,
+        after: Option<ForgedId>,
+        limit: usize,
+    ) -> Result<Vec<Forged>, RecordError> {
+        records::list(&*self.inner.runtime.services().store, after, limit).await
+    }
+
+    /// Whether forged agents go live by themselves.
+    pub async fn hot_reload(&self) -> Result<HotReload, RecordError> {
+        records::hot_reload(&*self.inner.runtime.services().store).await
+    }
+
+    /// Switches that, durably. Once it is off, no forged agent goes live, not
+    /// even one whose forge is under way or whose publication a person approves.
+    pub async fn set_hot_reload(
+        &self,
+        enabled: bool,
+        principal: &Principal,
+    ) -> Result<HotReload, CommitError> {
+        let _thrown = self.inner.switch.write().await;
+        let services = self.inner.runtime.services();
+        records::set_hot_reload(&*services.store, &services.audit, enabled, principal).await
+    }
+
+    /// What works here and what is missing: `sandbox`, `toolchain` and `model`.
+    pub async fn checks(&self) -> Vec<(&'static str, Result<(), CheckError>)> {
+        let failed = |error: &dyn std::error::Error| CheckError(error_chain(error));
+        let sandbox = if self.inner.allow_unsandboxed || nexus_sandbox::probe().confines() {
+            Ok(())
+        } else {
+            Err(failed(&nexus_sandbox::Error::Unsupported))
+        };
+        let toolchain = match self.inner.builder.warm().await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed(&error)),
+        };
+        let model = match self.inner.model {
+            Some(_) => Ok(()),
+            None => Err(failed(&model::Error::NotConfigured)),
+        };
+        vec![("sandbox", sandbox), ("toolchain", toolchain), ("model", model)]
+    }
+}
+
+impl std::fmt::Debug for Forge {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Forge")
+            .field("builder", &self.inner.builder)
+            .field("model", &self.inner.model)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// What waited for a person when the last host died: its approval is
+    /// cancelled, and nobody would publish it.
+    async fn refuse_leftovers(&self) -> Result<(), OpenError> {
+        let store = &self.runtime.services().store;
+        let all = records::list(&**store, None, usize::MAX)
+            .await
+            .map_err(OpenError::Records)?;
+        let mut commit = nexus_store::Commit::new();
+        let waiting = all.into_iter().filter(|forged| forged.state == ForgedState::Review);
+        let mut any = false;
+        for mut forged in waiting {
+            forged.state = ForgedState::Refused;
+            records::put_forged(&mut commit, &forged);
+            any = true;
+        }
+        if any {
+            store.commit(commit).await.map_err(OpenError::Commit)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+use nexus_manifest::{AgentName, Manifest};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use toml::Table;
+
+use super::answer;
+
+/// What the model says of an agent. Anything else in the answer is refused.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Spec {
+    summary: String,
+    #[serde(default)]
+    tags: Vec<String>,
+    input: Value,
+    output: Option<Value>,
+    #[serde(default)]
+    config: Map<String, Value>,
+    permissions: Vec<Value>,
+    schedule: Option<Value>,
+}
+
+/// Makes the manifest of `agent` from a model's answer; the error says, for the
+/// model too, what is wrong with it.
+pub(crate) fn manifest(agent: &AgentName, answer: &str) -> Result<(String, Manifest), String> {
+    let object = answer::object(answer).ok_or("the answer holds no JSON object")?;
+    let spec: Spec = serde_json::from_str(object).map_err(|error| error.to_string())?;
+    let mut table = Table::from_iter([
+        ("format".to_owned(), 1.into()),
+        ("name".to_owned(), agent.as_str().into()),
+        ("version".to_owned(), "0.1.0".into()),
+        ("summary".to_owned(), spec.summary.into()),
+        ("tags".to_owned(), spec.tags.into()),
+    ]);
+    let parts = [
+        ("input", Some(spec.input)),
+        ("output", spec.output),
+        ("config", Some(Value::Object(spec.config))),
+        ("permission", Some(Value::Array(spec.permissions))),
+        ("schedule", spec.schedule),
+    ];
+    for (key, value) in parts {
+        let Some(value) = value.map(without_null).filter(|value| !value.is_null()) else {
+            continue;
+        };
+        let value = toml::Value::try_from(value).map_err(|error| format!("{key}: {error}"))?;
+        table.insert(key.to_owned(), value);
+    }
+    let text = toml::to_string(&table).map_err(|error| error.to_string())?;
+    let manifest = Manifest::parse(&text).map_err(|error| error.to_line())?;
+    Ok((text, manifest))
+}
+
+/// Models write null for what they leave out; TOML has no such value.
+fn without_null(value: Value) -> Value {
+    match value {
+        Value::Object(members) => members
+            .into_iter()
+            .filter(|(_, member)| !member.is_null())
+            .map(|(key, member)| (key, without_null(member)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_null).collect(),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> AgentName {
+        match "tracker".parse() {
+            Ok(name) => name,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn the_callers_name_is_kept_and_every_value_checked() {
+        let answer = r#"Of course: {"summary": "s\"]\n[x]", "input": {"type": "object"}, "output": null,
+            "permissions": [{"http": {"origin": "https://a.example", "methods": ["GET"], "paths": ["/x"], "reads": null}}]}"#;
+        match manifest(&name(), answer) {
+            Ok((_, manifest)) => {
+                assert_eq!(manifest.name.as_str(), "tracker");
+                assert_eq!(manifest.summary, "s\"]\n[x]");
+                assert_eq!(manifest.permissions.len(), 1);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn what_does_not_belong_is_refused() {
+        for answer in [
+            "no object",
+            r#"{"summary": "s", "input": {}, "permissions": [], "name": "other"}"#,
+            r#"{"summary": "s", "input": {}, "permissions": [{"files": {}}]}"#,
+            r#"{"summary": "s", "input": {}, "permissions": [{"http": {"origin": "a.example", "methods": ["GET"], "paths": ["/"]}}]}"#,
+            r#"{"summary": "s", "input": {"type": 7}, "permissions": []}"#,
+        ] {
+            assert!(manifest(&name(), answer).is_err(), "{answer}");
+        }
+    }
+}

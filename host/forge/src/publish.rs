@@ -1,0 +1,266 @@
+//! The last stage: the switch, the gate, and the swap.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nexus_gate::{
+    Action, ActionKind, Approval, ApprovalId, Context, EffectClass, Finish, InvocationId, Observer,
+    Payload, Permit, Refusal, RootOrigin, kind,
+};
+use nexus_manifest::Digest;
+use nexus_runtime::{Generation, Prepared, Publish};
+use nexus_store::Commit;
+
+use crate::event::{Detail, NotPublished, Stage, StageState};
+use crate::forge::Inner;
+use crate::pipeline::End;
+use crate::records::{self, Forged, ForgedId, ForgedState, Lineage};
+use crate::request::Request;
+use crate::stages::Stages;
+
+/// A component that could go live.
+pub(crate) struct Candidate {
+    pub(crate) lineage: Lineage,
+    pub(crate) prepared: Prepared,
+    /// How long it took so far.
+    pub(crate) forging: Duration,
+}
+
+pub(crate) async fn publish(
+    forge: &Inner,
+    request: &Request,
+    candidate: Candidate,
+    stages: &Stages,
+) -> Result<&'static str, End> {
+    stages.begin(Stage::Publish);
+    let services = forge.runtime.services();
+    let Candidate {
+        lineage,
+        prepared,
+        forging,
+    } = candidate;
+    let digest = prepared.digest;
+    let mut forged = Forged {
+        id: ForgedId::new(),
+        agent: request.agent.clone(),
+        state: ForgedState::Published,
+        mode: request.mode.as_str().to_owned(),
+        component: digest,
+        created_ms: lineage.created_ms,
+        duration: forging,
+        principal: request.principal.clone(),
+    };
+    if !enabled(forge).await? {
+        return hold(forge, forged, &lineage, &prepared, stages).await;
+    }
+
+    let payload = payload(&lineage, &prepared);
+    let action = action(request, &prepared, payload.clone());
+    // Whoever decides on an approval reads where the component came from.
+    save(forge, None, Some(&lineage)).await?;
+    let watcher = Watcher {
+        stages,
+        prepared: &prepared,
+        forged: &forged,
+        stopped: Mutex::new(None),
+    };
+    let checked = services.gate.check::<kind::Publish>(action, &watcher).await;
+    let asked = watcher.was_asked();
+    let permit = match checked {
+        Ok(permit) => permit,
+        Err(refusal) => {
+            if asked {
+                forged.state = ForgedState::Refused;
+                save(forge, Some(&forged), None).await?;
+            }
+            return Err(refused(&refusal));
+        }
+    };
+
+    // From here to the swap the switch can't be thrown.
+    let _open = forge.switch.read().await;
+    if !enabled(forge).await? {
+        drop(permit);
+        return hold(forge, forged, &lineage, &prepared, stages).await;
+    }
+    let publishing = Instant::now();
+    let generation = swap(forge, request, permit, &payload, &lineage, prepared).await?;
+    forged.duration = crate::pipeline::working(forging, publishing.elapsed());
+    forged.state = ForgedState::Published;
+    save(forge, Some(&forged), None).await?;
+    stages.end(StageState::Succeeded, Some(Detail::Published(generation)));
+    Ok("published")
+}
+
+async fn enabled(forge: &Inner) -> Result<bool, End> {
+    let read = records::hot_reload(&*forge.runtime.services().store).await;
+    Ok(read.map_err(|error| End::failed(&error))?.enabled)
+}
+
+/// Keeps the component and its origin, and publishes nothing.
+async fn hold(
+    forge: &Inner,
+    mut forged: Forged,
+    lineage: &Lineage,
+    prepared: &Prepared,
+    stages: &Stages,
+) -> Result<&'static str, End> {
+    let blobs = forge.runtime.services().blobs.clone();
+    let component = prepared.component.clone();
+    tokio::task::spawn_blocking(move || blobs.put(&component))
+        .await
+        .map_err(|error| End::failed(&error))?
+        .map_err(|error| End::failed(&error))?;
+    forged.state = ForgedState::Held;
+    save(forge, Some(&forged), Some(lineage)).await?;
+    let detail = Detail::NotPublished {
+        reason: NotPublished::HotReloadOff,
+        digest: prepared.digest,
+    };
+    stages.end(StageState::Stopped, Some(detail));
+    Ok("held")
+}
+
+async fn save(forge: &Inner, forged: Option<&Forged>, lineage: Option<&Lineage>) -> Result<(), End> {
+    let mut commit = Commit::new();
+    if let Some(forged) = forged {
+        records::put_forged(&mut commit, forged);
+    }
+    if let Some(lineage) = lineage {
+        records::put_lineage(&mut commit, lineage);
+    }
+    let store = &forge.runtime.services().store;
+    store
+        .commit(commit)
+        .await
+        .map(drop)
+        .map_err(|error| End::failed(&error))
+}
+
+/// Everything that a person who decides must see.
+fn payload(lineage: &Lineage, prepared: &Prepared) -> Payload {
+    let manifest = &prepared.manifest;
+    let permissions: Vec<String> = manifest.permissions.iter().map(ToString::to_string).collect();
+    let fields = serde_json::json!({
+        "summary": manifest.summary,
+        "version": manifest.version,
+        "permissions": permissions,
+        "permissions_digest": prepared.permissions_digest.to_string(),
+        "imports": prepared.imports,
+        "component_bytes": prepared.component.len(),
+        "mode": lineage.mode,
+        "template": lineage.template,
+        "model": lineage.model,
+        "prompt_digest": lineage.prompt_digest.to_string(),
+        "source_digest": Digest::of(lineage.source.as_bytes()).to_string(),
+        "schedule": manifest.schedule.as_ref().map(|schedule| format!("{} {}", schedule.cron, schedule.zone)),
+    });
+    Payload {
+        fields,
+        parts: Vec::new(),
+    }
+}
+
+fn action(request: &Request, prepared: &Prepared, payload: Payload) -> Action {
+    let context = Context {
+        agent: request.agent.clone(),
+        component: prepared.digest,
+        manifest: prepared.manifest.clone(),
+        principal: request.principal.clone(),
+        invocation: InvocationId::new(),
+        root: RootOrigin::Interactive,
+        chain: Vec::new(),
+        labels: BTreeSet::new(),
+    };
+    Action {
+        kind: ActionKind::Publish,
+        context: Arc::new(context),
+        sequence: 1,
+        capability: "agents",
+        verb: "publish".to_owned(),
+        target: request.agent.to_string(),
+        // The gate raises it to what the permissions are.
+        class: EffectClass::Internal,
+        labels: BTreeSet::new(),
+        payload,
+    }
+}
+
+async fn swap(
+    forge: &Inner,
+    request: &Request,
+    permit: Permit<kind::Publish>,
+    payload: &Payload,
+    lineage: &Lineage,
+    prepared: Prepared,
+) -> Result<Arc<Generation>, End> {
+    let digest = prepared.digest;
+    let receipt = permit
+        .start(payload)
+        .await
+        .map_err(|error| End::failed(&error))?;
+    let publish = Publish {
+        // The full origin is under the component's digest; this tells it is there.
+        lineage: Some(serde_json::json!({ "mode": lineage.mode, "source_digest": payload.fields["source_digest"] })),
+        ..Publish::by(request.principal.clone())
+    };
+    let published = forge.runtime.publish(prepared, publish).await;
+    let finish = Finish {
+        ok: published.is_ok(),
+        result: digest,
+        detail: serde_json::json!({ "generation": published.as_ref().ok().map(|generation| generation.number) }),
+    };
+    if let Err(error) = receipt.finish(finish).await {
+        tracing::warn!(%error, agent = %request.agent, "the end of a publication is not recorded");
+    }
+    published.map_err(|error| End::failed(&error))
+}
+
+fn refused(refusal: &Refusal) -> End {
+    End::Failed(format!("it is not published: {refusal}"))
+}
+
+/// Tells the caller that a person is asked, and the list that it waits.
+struct Watcher<'a> {
+    stages: &'a Stages,
+    prepared: &'a Prepared,
+    forged: &'a Forged,
+    stopped: Mutex<Option<(ApprovalId, Instant)>>,
+}
+
+impl Watcher<'_> {
+    fn was_asked(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(ApprovalId, Instant)>> {
+        self.stopped
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Observer for Watcher<'_> {
+    fn waiting(&self, commit: &mut Commit, approval: &Approval) {
+        let waiting = Forged {
+            state: ForgedState::Review,
+            ..self.forged.clone()
+        };
+        records::put_forged(commit, &waiting);
+        *self.lock() = Some((approval.id, Instant::now()));
+        let detail = Detail::NeedsReview {
+            approval: approval.id,
+            manifest: self.prepared.manifest.clone(),
+            permissions_digest: self.prepared.permissions_digest,
+        };
+        self.stages.end(StageState::Stopped, Some(detail));
+    }
+
+    fn resumed(&self) {
+        if let Some((_, since)) = *self.lock() {
+            self.stages.waited(since);
+        }
+    }
+}

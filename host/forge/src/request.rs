@@ -1,0 +1,55 @@
+use std::collections::BTreeMap;
+
+use nexus_gate::Principal;
+use nexus_manifest::AgentName;
+
+use crate::template::InputParameter;
+
+/// What to forge.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The agent's name. It is kept whatever a template, model or source says.
+    pub agent: AgentName,
+    /// What it is to do, in a person's words.
+    pub words: String,
+    /// How to get the source.
+    pub mode: Mode,
+    /// What the agent's input is to hold. Not used in the mode source.
+    pub inputs: Vec<InputParameter>,
+    /// Do everything but publish.
+    pub validate_only: bool,
+    /// Who wants it, and owns the agent.
+    pub principal: Principal,
+}
+
+/// How to get the source.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// From a template.
+    Template {
+        /// Its name; chosen by the words if `None`.
+        template: Option<String>,
+        /// Its parameters and their values.
+        set: BTreeMap<String, String>,
+    },
+    /// The caller sends it.
+    Source {
+        /// `src/lib.rs`.
+        source: String,
+        /// `agent.toml`.
+        manifest: String,
+    },
+    /// The configured language model writes it.
+    Model,
+}
+
+impl Mode {
+    /// Its stable name: `template`, `source` or `model`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Template { .. } => "template",
+            Self::Source { .. } => "source",
+            Self::Model => "model",
+        }
+    }
+}
