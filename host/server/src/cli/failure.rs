@@ -61,6 +61,10 @@ pub(crate) fn describe_status(status: &Status) -> String {
     };
     let details = status.get_error_details();
     let mut entry = |label: &str, value: &str| {
+        // What the message says in full already is not said twice.
+        if status.message() == value || status.message() == format!("{label}: {value}") {
+            return;
+        }
         let _ = write!(described, "\n  {}: {}", text::line(label), text::line(value));
     };
     if let Some(request) = details.bad_request() {
@@ -115,7 +119,7 @@ mod tests {
         let mut details = ErrorDetails::new();
         details
             .add_bad_request_violation("input.symbol", "is missing\u{1b}[2J")
-            .set_error_info("INVALID_INPUT", "nexus", [("agent", "prices")]);
+            .set_error_info("INVALID_INPUT", "nexus", [("agent".to_owned(), "prices".to_owned())]);
         let status =
             Status::with_error_details(Code::InvalidArgument, "the input does not fit", details);
         assert_eq!(
