@@ -97,7 +97,12 @@ impl Inner {
                 grant.approved(id);
                 Ok(grant)
             }
-            End::Denied(reason) => Err(Refusal::Denied(reason)),
+            End::Denied(reason) => {
+                withdrawal.armed = false;
+                Err(Refusal::Denied(reason))
+            }
+            // A question that ended by itself may not have been on disk then; withdrawing it once more
+            // does no harm where it was.
             End::Expired => Err(Refusal::Expired),
             End::Cancelled => Err(Refusal::Cancelled),
         }

@@ -21,6 +21,8 @@ use crate::{Action, ApprovalId, EffectClass, Payload, events, records};
 #[must_use = "a permit that is dropped is withdrawn"]
 pub struct Permit<K> {
     grant: Option<Box<Grant>>,
+    action: Arc<Action>,
+    digest: Digest,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -29,6 +31,7 @@ pub struct Permit<K> {
 #[must_use = "a receipt that is dropped records the outcome as unknown"]
 pub struct Receipt {
     grant: Option<Box<Grant>>,
+    digest: Digest,
 }
 
 /// How an effect ended.
@@ -45,7 +48,7 @@ pub struct Finish {
 /// What a permit is about.
 pub(crate) struct Grant {
     gate: Arc<Inner>,
-    pub(crate) action: Action,
+    pub(crate) action: Arc<Action>,
     pub(crate) digest: Digest,
     pub(crate) version: PolicyVersion,
     pub(crate) policies: Vec<String>,
@@ -68,7 +71,7 @@ impl Grant {
     ) -> Self {
         Self {
             gate,
-            action,
+            action: Arc::new(action),
             digest,
             version,
             policies,
@@ -131,8 +134,13 @@ impl Grant {
         effect: Commit,
         records: &[EventKind],
     ) -> Result<Committed, StartError> {
+        let mut effect = effect;
         loop {
-            let mut commit = effect.clone();
+            // Only a commit that may be tried again is kept.
+            let mut commit = match self.approval {
+                Some(_) => effect.clone(),
+                None => std::mem::take(&mut effect),
+            };
             let mut consumed = None;
             if let Some(id) = self.approval() {
                 let stored = self
@@ -208,19 +216,21 @@ impl Drop for Grant {
 impl<K: Kind> Permit<K> {
     pub(crate) fn new(grant: Grant) -> Self {
         Self {
+            action: grant.action.clone(),
+            digest: grant.digest,
             grant: Some(Box::new(grant)),
             kind: PhantomData,
         }
     }
 
     /// The action that is permitted.
-    pub fn action(&self) -> Option<&Action> {
-        self.grant.as_ref().map(|grant| &grant.action)
+    pub fn action(&self) -> &Action {
+        &self.action
     }
 
     /// The digest that is permitted.
-    pub fn digest(&self) -> Option<Digest> {
-        self.grant.as_ref().map(|grant| grant.digest)
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// Begins the effect. `payload` is made from the very bytes that are about to be sent, and must be
@@ -231,7 +241,7 @@ impl<K: Kind> Permit<K> {
         grant.recheck(payload)?;
         if grant.action.class == EffectClass::Read && grant.approval.is_none() {
             grant.note(grant.event(EventKind::EffectStarted))?;
-            return Ok(Receipt { grant: Some(grant) });
+            return Ok(Receipt::new(grant));
         }
         let runtime = grant.gate.runtime.clone();
         // On a task of its own: if the caller leaves while the record is written, the receipt is
@@ -240,7 +250,7 @@ impl<K: Kind> Permit<K> {
             grant
                 .commit(Commit::new(), &[EventKind::EffectStarted])
                 .await?;
-            Ok(Receipt { grant: Some(grant) })
+            Ok(Receipt::new(grant))
         });
         started
             .await
@@ -316,9 +326,16 @@ impl<K: Kind> fmt::Debug for Permit<K> {
 }
 
 impl Receipt {
+    fn new(grant: Box<Grant>) -> Self {
+        Self {
+            digest: grant.digest,
+            grant: Some(grant),
+        }
+    }
+
     /// The digest of the action, for the caller's own records.
-    pub fn digest(&self) -> Option<Digest> {
-        self.grant.as_ref().map(|grant| grant.digest)
+    pub fn digest(&self) -> Digest {
+        self.digest
     }
 
     /// Records the end of the effect. The record of a write is durable when this returns.
@@ -326,10 +343,11 @@ impl Receipt {
         let Some(grant) = self.grant.take() else {
             return Ok(());
         };
-        let event = grant
+        let mut event = grant
             .event(EventKind::EffectFinished)
-            .outcome(if finish.ok { "ok" } else { "failed" })
-            .detail(serde_json::json!({ "result": finish.result, "detail": finish.detail }));
+            .outcome(if finish.ok { "ok" } else { "failed" });
+        event.detail["result"] = serde_json::json!(finish.result);
+        event.detail["end"] = finish.detail;
         if grant.action.class == EffectClass::Read {
             return grant
                 .gate

@@ -77,6 +77,9 @@ fn line(out: &mut String, name: &str, value: &str) {
 fn fields(out: &mut String, path: &str, value: &Value) {
     match value {
         Value::Object(members) if !members.is_empty() => {
+            // By name: the same action reads the same, however its fields were put together.
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by_key(|(name, _)| *name);
             for (name, member) in members {
                 let separator = if path.is_empty() { "" } else { "." };
                 fields(

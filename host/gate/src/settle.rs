@@ -174,6 +174,8 @@ impl Inner {
     pub(crate) async fn expire(&self, id: ApprovalId) -> Result<(), String> {
         loop {
             let Some(stored) = self.load(id).await? else {
+                // Not on disk yet; whoever waits for it withdraws it there.
+                self.moved(id, State::Expired, Some(End::Expired));
                 return Ok(());
             };
             if !stored.row.state.is_live() {

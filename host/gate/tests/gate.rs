@@ -1,0 +1,21 @@
+//! The gate from outside: real store, real audit trail, real vault.
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+#[path = "gate/approvals.rs"]
+mod approvals;
+#[path = "gate/binding.rs"]
+mod binding;
+#[path = "gate/house.rs"]
+mod house;
+#[path = "gate/policy.rs"]
+mod policy;
+#[path = "gate/refusals.rs"]
+mod refusals;
+#[path = "gate/rendering.rs"]
+mod rendering;
+#[path = "gate/restart.rs"]
+mod restart;
+#[path = "gate/trail.rs"]
+mod trail;
+#[path = "gate/vectors.rs"]
+mod vectors;

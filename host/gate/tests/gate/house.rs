@@ -1,0 +1,252 @@
+//! A gate in a temporary directory, and actions to bring to it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use nexus_audit::{Audit, EventKind, Record, SigningKey};
+use nexus_gate::{
+    Action, ActionKind, Approval, Context, EffectClass, Filter, Gate, InvocationId, Kind, Options,
+    Page, Payload, Permit, Policy, Principal, Refusal, RootOrigin, State,
+};
+use nexus_manifest::{Digest, Manifest};
+use nexus_store::{
+    Commit, CommitError, Committed, Log, LogRecord, Position, ReadError, RedbStore, Scan, Store,
+    Table,
+};
+use nexus_vault::{MasterKey, Vault};
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+pub(crate) const MANIFEST: &str = r#"
+format = 1
+name = "eth-tracker"
+version = "0.1.0"
+summary = "Values an ETH portfolio"
+
+[[permission]]
+http = { origin = "https://api.example.com", methods = ["GET", "POST"], paths = ["/v1/*"] }
+
+[[permission]]
+http = { origin = "https://rpc.example.com", methods = ["POST"], paths = ["/"], reads = [{ pointer = "/method", values = ["eth_call"] }] }
+
+[[permission]]
+http = { origin = "http://127.0.0.1:8080", methods = ["GET"], paths = ["/price"] }
+
+[[permission]]
+secret = { name = "exchange-key", audience = ["https://api.example.com"] }
+
+[[permission]]
+memory = { space = "kb-08", access = "read-write" }
+
+[[permission]]
+memory = { space = "facts", access = "read" }
+
+[[permission]]
+peer = { agent = "notifier" }
+
+[[permission]]
+peer = { tag = "finance" }
+"#;
+
+/// A store that can be told to fail like a broken disk.
+pub(crate) struct Disk {
+    store: Arc<RedbStore>,
+    broken: AtomicBool,
+}
+
+impl Disk {
+    pub(crate) fn break_down(&self) {
+        self.broken.store(true, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), CommitError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(CommitError::Unavailable("broken for the test".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Disk {
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.check()?;
+        self.store.commit(commit).await
+    }
+
+    fn commit_soon(&self, commit: Commit) -> Result<(), CommitError> {
+        self.check()?;
+        self.store.commit_soon(commit)
+    }
+
+    async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.store.get(table, key).await
+    }
+
+    async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+        self.store.scan(table, scan).await
+    }
+
+    async fn read_log(
+        &self,
+        log: Log,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<LogRecord>, ReadError> {
+        self.store.read_log(log, from, limit).await
+    }
+
+    async fn head(&self, log: Log) -> Result<Position, ReadError> {
+        self.store.head(log).await
+    }
+
+    fn watch(&self, log: Log) -> watch::Receiver<u64> {
+        self.store.watch(log)
+    }
+}
+
+pub(crate) struct House {
+    pub(crate) gate: Gate,
+    pub(crate) audit: Audit,
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) changes: broadcast::Receiver<Approval>,
+    _dir: Option<TempDir>,
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    pub(crate) async fn under(policy: &str) -> Self {
+        let policy = Policy::parse(policy).unwrap();
+        Self::with(|options| options.policy = policy).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let dir = TempDir::new().unwrap();
+        let mut house = Self::at(dir.path(), change).await;
+        house._dir = Some(dir);
+        house
+    }
+
+    pub(crate) async fn at(dir: &Path, change: impl FnOnce(&mut Options)) -> Self {
+        let store = RedbStore::open(dir, nexus_store::Options::default()).unwrap();
+        let disk = Arc::new(Disk {
+            store,
+            broken: AtomicBool::new(false),
+        });
+        let key = SigningKey::load_or_create(dir.join("audit.key")).unwrap();
+        let audit = Audit::open(disk.clone(), key).await.unwrap();
+        let vault = Vault::open(disk.clone(), audit.clone(), MasterKey::from_bytes([7; 32]))
+            .await
+            .unwrap();
+        let mut options = Options::new(disk.clone(), audit.clone(), vault, Policy::shipped());
+        change(&mut options);
+        let gate = Gate::open(options).await.unwrap();
+        let changes = gate.watch();
+        Self {
+            gate,
+            audit,
+            disk,
+            changes,
+            _dir: None,
+        }
+    }
+
+    /// Brings an action on a task of its own, as an invocation would.
+    pub(crate) fn bring<K: Kind>(&self, action: Action) -> JoinHandle<Result<Permit<K>, Refusal>> {
+        let gate = self.gate.clone();
+        tokio::spawn(async move { gate.check::<K>(action, &()).await })
+    }
+
+    /// The next change of an approval into this state.
+    pub(crate) async fn next(&mut self, state: State) -> Approval {
+        loop {
+            let approval = self.changes.recv().await.unwrap();
+            if approval.state == state {
+                return approval;
+            }
+        }
+    }
+
+    /// The approval as it is now.
+    pub(crate) async fn approval(&self, id: nexus_gate::ApprovalId) -> Approval {
+        self.gate.approval(id).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn in_state(&self, state: State) -> Vec<Approval> {
+        let filter = Filter {
+            state: Some(state),
+            agent: None,
+        };
+        self.gate
+            .approvals(&filter, &Page::default())
+            .await
+            .unwrap()
+    }
+
+    /// The whole trail.
+    pub(crate) async fn events(&self) -> Vec<Record> {
+        self.audit.events(1, 10_000).await.unwrap()
+    }
+
+    pub(crate) async fn count(&self, kind: EventKind) -> usize {
+        self.events()
+            .await
+            .iter()
+            .filter(|record| record.event.kind == kind)
+            .count()
+    }
+}
+
+pub(crate) fn context() -> Context {
+    Context {
+        agent: "eth-tracker".parse().unwrap(),
+        component: Digest::of(b"component"),
+        manifest: Arc::new(Manifest::parse(MANIFEST).unwrap()),
+        principal: Principal::new("operator"),
+        invocation: InvocationId::new(),
+        root: RootOrigin::Interactive,
+        chain: Vec::new(),
+        labels: BTreeSet::new(),
+    }
+}
+
+pub(crate) fn action(capability: &'static str, verb: &str, target: &str) -> Action {
+    Action {
+        kind: ActionKind::Effect,
+        context: Arc::new(context()),
+        sequence: 1,
+        capability,
+        verb: verb.to_owned(),
+        target: target.to_owned(),
+        class: EffectClass::Read,
+        labels: BTreeSet::new(),
+        payload: Payload::new(json!({})),
+    }
+}
+
+/// A write that leaves the host: the shipped policy asks a person.
+pub(crate) fn order() -> Action {
+    let mut order = action("http", "POST", "https://api.example.com/v1/orders");
+    order.payload = Payload::new(json!({ "headers": [["content-type", "application/json"]] }))
+        .with_part("body", "application/json", r#"{"symbol":"ETH","amount":1}"#);
+    order
+}
+
+/// A write that stays: free under the shipped policy.
+pub(crate) fn put() -> Action {
+    let mut put = action("memory", "put", "kb-08/balance");
+    put.payload = put.payload.with_part("value", "text/plain", "17");
+    put
+}
+
+pub(crate) fn alice() -> Principal {
+    Principal::new("alice")
+}
