@@ -19,6 +19,7 @@ pub(crate) const META_KEY: &[u8] = b"vault";
 
 /// Which vault this is and which key it is sealed with.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Meta {
     pub(crate) format: u32,
     /// Random, so that rows of two vaults can't be exchanged even under one master key.
@@ -30,6 +31,7 @@ pub(crate) struct Meta {
 
 /// A secret, or what is left of a deleted one: its version must not be used again.
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Row {
     pub(crate) format: u32,
     pub(crate) version: u64,
@@ -40,6 +42,7 @@ pub(crate) struct Row {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Sealed {
     pub(crate) key_id: String,
     pub(crate) data_key: Wrapped,

@@ -1,5 +1,6 @@
 //! The vault itself: rows in, secrets out.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -342,10 +343,12 @@ fn parse_row(name: &SecretName, bytes: &[u8]) -> Result<Row, Error> {
 }
 
 fn check_format(found: u32, what: impl FnOnce() -> String) -> Result<(), Error> {
-    if found > FORMAT {
-        return Err(Error::TooNew { what: what(), found, known: FORMAT });
+    match found.cmp(&FORMAT) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(Error::TooNew { what: what(), found, known: FORMAT }),
+        // No version ever wrote a lower one.
+        Ordering::Less => Err(Error::Tampered { what: what() }),
     }
-    Ok(())
 }
 
 fn encode(row: &impl serde::Serialize) -> Vec<u8> {
