@@ -126,3 +126,20 @@ impl EventClock {
             .saturating_add(Duration::from_nanos(self.monotonic()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_stands_while_anybody_is_asked() {
+        let deadline = Deadline::new(Instant::now(), Duration::from_secs(60));
+        deadline.stop();
+        deadline.stop();
+        let left = deadline.left();
+        assert!(!deadline.go_on());
+        assert_eq!(deadline.left(), left);
+        assert!(deadline.go_on());
+        assert!(deadline.left() <= left);
+    }
+}

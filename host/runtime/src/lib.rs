@@ -52,6 +52,7 @@ mod meter;
 mod outcome;
 mod prepare;
 mod proof;
+mod publication;
 mod publish;
 mod registry;
 mod runtime;

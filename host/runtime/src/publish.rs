@@ -73,6 +73,12 @@ pub enum PublishError {
     /// The change could not be recorded.
     #[error("record the change")]
     Commit(#[source] CommitError),
+    /// The permit could not be spent.
+    #[error("spend the permit to publish")]
+    NotPermitted(#[source] nexus_gate::StartError),
+    /// The permit is for another component.
+    #[error("the permit is for another component")]
+    OtherComponent,
 }
 
 impl Runtime {

@@ -197,3 +197,42 @@ impl OutputStream for Output {
         Ok(WRITE_BYTES)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
+
+    use crate::invocation::Facts;
+    use crate::limits::HostLimits;
+
+    fn numbers(seed: u8) -> (u64, u64, (u64, u64)) {
+        let facts = Facts {
+            id: nexus_gate::InvocationId::new(),
+            agent: "test".parse().expect("a name"),
+            component: nexus_manifest::Digest::of(b""),
+            generation: 1,
+            principal: nexus_gate::Principal::new("me"),
+            root: nexus_gate::RootOrigin::Interactive,
+            chain: Vec::new(),
+            request_id: None,
+        };
+        let limits = HostLimits::default();
+        let invocation = Invocation::new(facts, &limits, std::collections::BTreeSet::new(), None);
+        let mut wasi = context(&invocation, [seed; 32]);
+        let ctx = wasi.random();
+        (
+            random::Host::get_random_u64(ctx).expect("a number"),
+            insecure::Host::get_insecure_random_u64(ctx).expect("a number"),
+            insecure_seed::Host::insecure_seed(ctx).expect("a number"),
+        )
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_numbers_and_no_stream_tells_of_another() {
+        assert_eq!(numbers(1), numbers(1));
+        let (secure, insecure, (seed, _)) = numbers(1);
+        assert_ne!(numbers(1), numbers(2));
+        assert!(secure != insecure && secure != seed && insecure != seed);
+    }
+}

@@ -1,0 +1,87 @@
+//! Publishing through the gate: the one way for uploads and forged components.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use nexus_gate::{
+    Action, ActionKind, Context, EffectClass, Finish, InvocationId, Payload, Permit, Principal,
+    RootOrigin, kind,
+};
+use serde_json::{Map, Value, json};
+
+use crate::generation::Generation;
+use crate::prepare::Prepared;
+use crate::publish::{Publish, PublishError};
+use crate::runtime::Runtime;
+
+impl Prepared {
+    /// The action that publishes this component, as it is given to the gate: everything that a
+    /// person who decides must see. `origin` says where the component came from.
+    pub fn action(&self, principal: &Principal, origin: Map<String, Value>) -> Action {
+        let manifest = &self.manifest;
+        let lines = |all: &[nexus_manifest::Permission]| -> Vec<String> {
+            all.iter().map(ToString::to_string).collect()
+        };
+        let mut fields = origin;
+        fields.extend([
+            ("summary".to_owned(), json!(manifest.summary)),
+            ("version".to_owned(), json!(manifest.version)),
+            ("permissions".to_owned(), json!(lines(&manifest.permissions))),
+            ("permissions_digest".to_owned(), json!(self.permissions_digest)),
+            ("imports".to_owned(), json!(self.imports)),
+            ("component_bytes".to_owned(), json!(self.component.len())),
+            (
+                "schedule".to_owned(),
+                json!(manifest.schedule.as_ref().map(|schedule| format!("{} {}", schedule.cron, schedule.zone))),
+            ),
+        ]);
+        let context = Context {
+            agent: manifest.name.clone(),
+            component: self.digest,
+            manifest: Arc::clone(manifest),
+            principal: principal.clone(),
+            // A publication is no invocation, but it is one act with a name of its own.
+            invocation: InvocationId::new(),
+            root: RootOrigin::Interactive,
+            chain: Vec::new(),
+            labels: BTreeSet::new(),
+        };
+        Action {
+            kind: ActionKind::Publish,
+            context: Arc::new(context),
+            sequence: 1,
+            capability: "agents",
+            verb: "publish".to_owned(),
+            target: manifest.name.to_string(),
+            // The gate raises it to what the permissions are.
+            class: EffectClass::Internal,
+            labels: BTreeSet::new(),
+            payload: Payload::new(Value::Object(fields)),
+        }
+    }
+}
+
+impl Runtime {
+    /// Publishes what the gate has permitted: the permit is spent on this very component.
+    pub async fn publish_permitted(
+        &self,
+        permit: Permit<kind::Publish>,
+        payload: &Payload,
+        prepared: Prepared,
+        publish: Publish,
+    ) -> Result<Arc<Generation>, PublishError> {
+        if permit.action().context.component != prepared.digest {
+            return Err(PublishError::OtherComponent);
+        }
+        let digest = prepared.digest;
+        let receipt = permit.start(payload).await.map_err(PublishError::NotPermitted)?;
+        let published = self.publish(prepared, publish).await;
+        let generation = published.as_ref().ok().map(|generation| generation.number);
+        let finish = Finish { ok: published.is_ok(), result: digest, detail: json!({ "generation": generation }) };
+        if let Err(error) = receipt.finish(finish).await {
+            // The registry's own record tells of the publication already.
+            tracing::warn!(%error, "the end of a publication is not recorded");
+        }
+        published
+    }
+}

@@ -1,0 +1,13 @@
+//! Components through the runtime, with capabilities of this test's own.
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+mod agents;
+mod chains;
+mod compiling;
+mod guests;
+mod limits;
+mod outcomes;
+mod people;
+mod refused;
+mod support;
+mod wasi;
