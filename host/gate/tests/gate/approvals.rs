@@ -85,21 +85,26 @@ async fn no_answer_is_no() {
 
 #[tokio::test]
 async fn a_yes_that_is_not_used_in_time_is_void() {
-    let mut house = House::with(|options| options.deadline = Duration::from_millis(200)).await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
-    house
-        .gate
-        .decide(asked.id, Verdict::Approve, None, &alice())
-        .await
-        .unwrap();
-    let permit = waiting.await.unwrap().unwrap();
-    house.next(State::Expired).await;
-    assert_eq!(
-        permit.start(&order().payload).await.unwrap_err(),
-        StartError::Expired
-    );
-    assert_eq!(house.count(EventKind::EffectStarted).await, 0);
+    // On a slow machine a short deadline passes before the yes; then with a longer one.
+    for millis in [50, 500, 5_000, 50_000] {
+        let deadline = Duration::from_millis(millis);
+        let mut house = House::with(|options| options.deadline = deadline).await;
+        let waiting = house.bring::<Http>(order());
+        let asked = house.changes.recv().await.unwrap();
+        let decided = house
+            .gate
+            .decide(asked.id, Verdict::Approve, None, &alice())
+            .await;
+        let (Ok(_), Ok(permit)) = (decided, waiting.await.unwrap()) else {
+            continue;
+        };
+        house.next(State::Expired).await;
+        let error = permit.start(&order().payload).await.unwrap_err();
+        assert_eq!(error, StartError::Expired);
+        assert_eq!(house.count(EventKind::EffectStarted).await, 0);
+        return;
+    }
+    panic!("no deadline was long enough to say yes");
 }
 
 #[tokio::test]
