@@ -44,8 +44,8 @@ impl SigningKey {
 
     fn load(path: &Path) -> Result<Self, KeyError> {
         let text = fs::read_to_string(path).map_err(|error| refused("read", path, error))?;
-        let seed = digits(text.trim_end())
-            .ok_or_else(|| KeyError::Invalid(path.display().to_string()))?;
+        let seed =
+            digits(text.trim_end()).ok_or_else(|| KeyError::Invalid(path.display().to_string()))?;
         Ok(Self(ed25519_dalek::SigningKey::from_bytes(&seed)))
     }
 
@@ -125,7 +125,9 @@ impl FromStr for VerifyingKey {
         digits(text)
             .and_then(|bytes| ed25519_dalek::VerifyingKey::from_bytes(&bytes).ok())
             .map(Self)
-            .ok_or_else(|| KeyError::Invalid(format!("{:?}", text.chars().take(100).collect::<String>())))
+            .ok_or_else(|| {
+                KeyError::Invalid(format!("{:?}", text.chars().take(100).collect::<String>()))
+            })
     }
 }
 

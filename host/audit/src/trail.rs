@@ -18,8 +18,12 @@ const LATEST: &[u8] = b"latest";
 pub struct Record {
     /// One for the first event, without gaps.
     pub sequence: u64,
+    /// The hash of the event before it.
+    pub previous: [u8; 32],
     /// The hash that binds it to all events before it.
     pub hash: [u8; 32],
+    /// The bytes that the hash covers.
+    pub bytes: Vec<u8>,
     /// What happened.
     pub event: Event,
 }
@@ -103,7 +107,9 @@ impl Audit {
             .map(|stored| match Event::decode(&stored.record) {
                 Some(event) => Ok(Record {
                     sequence: stored.sequence,
+                    previous: stored.previous,
                     hash: stored.hash,
+                    bytes: stored.record,
                     event,
                 }),
                 None => Err(AuditError::NotAnEvent {

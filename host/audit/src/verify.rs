@@ -62,12 +62,18 @@ impl fmt::Display for Fault {
                 write!(f, "record {found} stands where record {expected} belongs")
             }
             Fault::NotLinked { sequence } => {
-                write!(f, "record {sequence} does not follow from the one before it")
+                write!(
+                    f,
+                    "record {sequence} does not follow from the one before it"
+                )
             }
             Fault::Edited { sequence } => write!(f, "record {sequence} was edited"),
             Fault::NotAnEvent { sequence } => write!(f, "record {sequence} is not an event"),
             Fault::NotSigned { checkpoint } => {
-                write!(f, "the checkpoint at record {checkpoint} is not signed by the key")
+                write!(
+                    f,
+                    "the checkpoint at record {checkpoint} is not signed by the key"
+                )
             }
             Fault::Rewritten { checkpoint } => {
                 write!(f, "record {checkpoint} is not the one its checkpoint signs")

@@ -8,9 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use nexus_audit::{
-    Audit, AuditError, Event, EventKind, KeyError, LOG, SigningKey, verify_store,
-};
+use nexus_audit::{Audit, AuditError, Event, EventKind, KeyError, LOG, SigningKey, verify_store};
 use nexus_manifest::Digest;
 use nexus_store::{
     Commit, CommitError, Committed, Log, LogRecord, Options, Position, ReadError, RedbStore, Scan,
@@ -87,7 +85,9 @@ fn each_kind_has_one_name() {
 async fn the_record_on_disk_is_plain_json_with_fields_in_one_order() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
-    let audit = Audit::open(store.clone(), SigningKey::generate().unwrap()).await.unwrap();
+    let audit = Audit::open(store.clone(), SigningKey::generate().unwrap())
+        .await
+        .unwrap();
     let mut event = full_event();
     event.time_ms = 7;
     audit.write(event).await.unwrap();
@@ -105,7 +105,10 @@ async fn the_record_on_disk_is_plain_json_with_fields_in_one_order() {
         Digest::of(b"component"),
         Digest::of(b"action"),
     );
-    assert_eq!(String::from_utf8(records[0].record.clone()).unwrap(), expected);
+    assert_eq!(
+        String::from_utf8(records[0].record.clone()).unwrap(),
+        expected
+    );
     assert_eq!(records[1].record, br#"{"time_ms":8,"kind":"host_started"}"#);
 }
 
@@ -113,10 +116,14 @@ async fn the_record_on_disk_is_plain_json_with_fields_in_one_order() {
 async fn an_event_shares_the_fate_of_its_commit() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
-    let audit = Audit::open(store.clone(), SigningKey::generate().unwrap()).await.unwrap();
+    let audit = Audit::open(store.clone(), SigningKey::generate().unwrap())
+        .await
+        .unwrap();
     for _ in 0..2 {
         let mut commit = Commit::new();
-        commit.expect_absent(TABLE, "once").put(TABLE, "once", "done");
+        commit
+            .expect_absent(TABLE, "once")
+            .put(TABLE, "once", "done");
         audit.append(&mut commit, Event::new(EventKind::EffectStarted));
         let _ = store.commit(commit).await;
     }
@@ -194,7 +201,9 @@ async fn the_trail_goes_on_after_a_restart() {
     let store = store(dir.path());
     let key = SigningKey::load_or_create(dir.path().join("audit.key")).unwrap();
     for checkpoint in [&before, &after] {
-        let report = verify_store(&*store, &key.verifying_key(), Some(checkpoint)).await.unwrap();
+        let report = verify_store(&*store, &key.verifying_key(), Some(checkpoint))
+            .await
+            .unwrap();
         assert!(report.is_sound(), "{:?}", report.faults);
         assert_eq!((report.records, report.covered), (4, 3));
     }
@@ -212,12 +221,17 @@ async fn a_trail_that_lost_what_was_signed_is_not_continued() {
     // As if the trail were from an older copy of the store.
     let checkpoints = Table("audit-checkpoints");
     let latest = store.get(checkpoints, b"latest").await.unwrap().unwrap();
-    let changed = String::from_utf8(latest).unwrap().replace(r#""sequence":1"#, r#""sequence":9"#);
+    let changed = String::from_utf8(latest)
+        .unwrap()
+        .replace(r#""sequence":1"#, r#""sequence":9"#);
     let mut commit = Commit::new();
     commit.put(checkpoints, "latest", changed);
     store.commit(commit).await.unwrap();
     let refusal = Audit::open(store, key).await.unwrap_err();
-    assert!(matches!(refusal, AuditError::Broken { sequence: 9 }), "{refusal}");
+    assert!(
+        matches!(refusal, AuditError::Broken { sequence: 9 }),
+        "{refusal}"
+    );
 }
 
 /// A store whose disk is full.
@@ -261,7 +275,10 @@ async fn an_event_that_cannot_be_written_is_an_error() {
     assert_eq!(audit.note(full_event()), Err(CommitError::Full));
     assert_eq!(audit.write(full_event()).await, Err(CommitError::Full));
     let refusal = audit.checkpoint().await.unwrap_err();
-    assert!(matches!(refusal, AuditError::Write(CommitError::Full)), "{refusal}");
+    assert!(
+        matches!(refusal, AuditError::Write(CommitError::Full)),
+        "{refusal}"
+    );
     assert_eq!(audit.latest_checkpoint(), None);
     // What is there can still be read.
     assert!(audit.events(1, 10).await.unwrap().is_empty());
@@ -277,7 +294,10 @@ fn a_key_is_made_once_and_only_its_owner_can_read_it() {
     let loaded = SigningKey::load_or_create(&path).unwrap();
     assert_eq!(made.verifying_key(), loaded.verifying_key());
     let text = made.verifying_key().to_string();
-    assert_eq!(text.parse::<nexus_audit::VerifyingKey>().unwrap(), made.verifying_key());
+    assert_eq!(
+        text.parse::<nexus_audit::VerifyingKey>().unwrap(),
+        made.verifying_key()
+    );
 
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let refusal = SigningKey::load_or_create(&path).unwrap_err();

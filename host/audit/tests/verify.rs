@@ -3,8 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed step is a failed test")]
 
 use nexus_audit::{
-    Audit, Checkpoint, Event, EventKind, Fault, LOG, SigningKey, VerifyingKey, verify,
-    verify_store,
+    Audit, Checkpoint, Event, EventKind, Fault, LOG, SigningKey, VerifyingKey, verify, verify_store,
 };
 use nexus_store::{GENESIS, LogRecord, Options, RedbStore, Store, link};
 
@@ -37,7 +36,9 @@ async fn trail() -> Trail {
             checkpoint = Some(audit.checkpoint().await.unwrap());
         }
     }
-    let report = verify_store(&*store, &key.verifying_key(), checkpoint.as_ref()).await.unwrap();
+    let report = verify_store(&*store, &key.verifying_key(), checkpoint.as_ref())
+        .await
+        .unwrap();
     assert!(report.is_sound(), "{:?}", report.faults);
     assert_eq!(report.records, EVENTS + 4);
     assert_eq!(report.covered, EVENTS + 3);
@@ -63,7 +64,11 @@ impl Trail {
             let mut records = self.records.clone();
             change(&mut records, index);
             let found = self.faults(records);
-            assert!(!found.is_empty(), "the change at record {} was not found", index + 1);
+            assert!(
+                !found.is_empty(),
+                "the change at record {} was not found",
+                index + 1
+            );
         }
     }
 }
@@ -149,7 +154,11 @@ async fn a_rewritten_trail_is_found_by_its_own_checkpoints() {
         restamp(&mut records[index]);
         relink(&mut records);
         let report = verify(records, &trail.key, None);
-        assert!(!report.is_sound(), "the change at record {} was not found", index + 1);
+        assert!(
+            !report.is_sound(),
+            "the change at record {} was not found",
+            index + 1
+        );
     }
 }
 
@@ -167,7 +176,10 @@ async fn a_fault_is_reported_where_it_is() {
     );
     assert_eq!(
         at(&|records| drop(records.remove(9)))[0],
-        Fault::OutOfOrder { expected: 10, found: 11 }
+        Fault::OutOfOrder {
+            expected: 10,
+            found: 11
+        }
     );
     assert_eq!(
         at(&|records| records[9].previous = [0; 32])[0],
@@ -175,21 +187,34 @@ async fn a_fault_is_reported_where_it_is() {
     );
     assert_eq!(
         at(&|records| records.truncate(60)),
-        [Fault::Cut { head: 60, checkpoint: EVENTS + 3 }]
+        [Fault::Cut {
+            head: 60,
+            checkpoint: EVENTS + 3
+        }]
     );
     assert_eq!(
         at(&|records| records.clear()),
-        [Fault::Cut { head: 0, checkpoint: EVENTS + 3 }]
+        [Fault::Cut {
+            head: 0,
+            checkpoint: EVENTS + 3
+        }]
     );
     let mut rewritten = trail.records.clone();
     // Without its own checkpoints the rewritten trail looks well, but not to who kept one.
-    rewritten.retain(|record| !record.record.windows(12).any(|part| part == b"\"checkpoint\""));
+    rewritten.retain(|record| {
+        !record
+            .record
+            .windows(12)
+            .any(|part| part == b"\"checkpoint\"")
+    });
     rewritten.resize(trail.records.len(), trail.records[0].clone());
     relink(&mut rewritten);
     assert!(verify(rewritten.clone(), &trail.key, None).is_sound());
     assert_eq!(
         trail.faults(rewritten),
-        [Fault::Rewritten { checkpoint: EVENTS + 3 }]
+        [Fault::Rewritten {
+            checkpoint: EVENTS + 3
+        }]
     );
 }
 
@@ -210,7 +235,9 @@ async fn a_checkpoint_of_another_key_or_with_another_content_proves_nothing() {
     forged[3].signature[10] ^= 1;
     for checkpoint in forged {
         let report = verify(trail.records.clone(), &trail.key, Some(&checkpoint));
-        let fault = Fault::NotSigned { checkpoint: checkpoint.sequence };
+        let fault = Fault::NotSigned {
+            checkpoint: checkpoint.sequence,
+        };
         assert_eq!(report.faults, [fault]);
     }
 }

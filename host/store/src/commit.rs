@@ -189,10 +189,13 @@ impl Commit {
             Operation::Delete { key, .. } => key.len(),
             Operation::Append { record, .. } => record.len(),
         });
-        let expectations = self.expectations.iter().map(|expectation| match expectation {
-            Expectation::Absent { key, .. } => key.len(),
-            Expectation::Value { key, value, .. } => key.len() + value.len(),
-        });
+        let expectations = self
+            .expectations
+            .iter()
+            .map(|expectation| match expectation {
+                Expectation::Absent { key, .. } => key.len(),
+                Expectation::Value { key, value, .. } => key.len() + value.len(),
+            });
         operations.chain(expectations).sum()
     }
 }

@@ -38,6 +38,6 @@ pub use blobs::{BlobError, BlobId, Blobs};
 pub use chain::{GENESIS, link};
 pub use commit::{Commit, Committed, Expectation, Log, Operation, Position, Table};
 pub use error::{CommitError, OpenError, ReadError};
-pub use read::{LogRecord, Scan};
+pub use read::{KeyValue, LogRecord, Scan};
 pub use redb_store::{Options, RedbStore};
 pub use store::Store;

@@ -35,6 +35,9 @@ impl Scan {
     }
 }
 
+/// A key and its value.
+pub type KeyValue = (Vec<u8>, Vec<u8>);
+
 /// One record of a log, exactly as it is stored.
 ///
 /// Reading does not check the chain: an auditor has to see what is there. Whoever relies on it

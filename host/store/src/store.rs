@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::{
-    Commit, CommitError, Committed, Log, LogRecord, Position, ReadError, Scan, Table,
+    Commit, CommitError, Committed, KeyValue, Log, LogRecord, Position, ReadError, Scan, Table,
 };
 
 /// Durable state. One conformance suite holds for every implementation.
@@ -30,7 +30,7 @@ pub trait Store: Send + Sync + 'static {
     async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError>;
 
     /// The entries of a table, in the order of their keys.
-    async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError>;
+    async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<KeyValue>, ReadError>;
 
     /// At most `limit` records of a log, from sequence number `from` on. Does not return what was
     /// committed soon and is not durable yet.

@@ -52,7 +52,13 @@ fn what_an_interrupted_write_left_is_removed_and_never_listed() {
 #[test]
 fn an_id_has_one_way_of_writing() {
     let id = BlobId::of(b"x").to_string();
-    for wrong in [&id[1..], &id.to_uppercase(), "", "../../etc/passwd", &format!("{id}0")] {
+    for wrong in [
+        &id[1..],
+        &id.to_uppercase(),
+        "",
+        "../../etc/passwd",
+        &format!("{id}0"),
+    ] {
         assert!(wrong.parse::<BlobId>().is_err(), "{wrong}");
     }
 }

@@ -98,7 +98,10 @@ async fn a_creation_that_was_cut_off_is_begun_again() {
     fs::write(dir.path().join("store.redb.new"), b"half a sto").unwrap();
     written(dir.path()).await;
     let store = open(dir.path()).unwrap();
-    assert_eq!(store.get(TABLE, key(7).as_bytes()).await.unwrap(), Some(value(7)));
+    assert_eq!(
+        store.get(TABLE, key(7).as_bytes()).await.unwrap(),
+        Some(value(7))
+    );
 }
 
 #[tokio::test]
@@ -117,7 +120,10 @@ async fn a_newer_store_is_refused_and_left_alone() {
     transaction.commit().unwrap();
     drop(database);
     let refusal = open(dir.path()).unwrap_err();
-    assert!(matches!(refusal, OpenError::TooNew { found: 99, .. }), "{refusal}");
+    assert!(
+        matches!(refusal, OpenError::TooNew { found: 99, .. }),
+        "{refusal}"
+    );
 }
 
 #[tokio::test]

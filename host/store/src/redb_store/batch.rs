@@ -9,7 +9,9 @@ use super::tables::{
     COMMITS_KEY, Entries, META, Records, decode_record, decode_value, encode_record, encode_value,
     log_name, table_name,
 };
-use crate::{Commit, CommitError, Committed, Expectation, Log, Operation, Position, ReadError, Table, link};
+use crate::{
+    Commit, CommitError, Committed, Expectation, Log, Operation, Position, ReadError, Table, link,
+};
 
 /// The last record of each log written so far.
 pub(super) type Heads = HashMap<Log, Position>;

@@ -134,7 +134,10 @@ impl Committer {
             batch.into_iter().partition(|entry| entry.reply.is_some());
         if self.shared.queue.is_closed() {
             if !landed && !soon.is_empty() {
-                tracing::error!(records = soon.len(), "records were lost as the store closed");
+                tracing::error!(
+                    records = soon.len(),
+                    "records were lost as the store closed"
+                );
             }
         } else {
             // Before the answers: whoever is told of the failure finds records refused.

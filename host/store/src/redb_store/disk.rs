@@ -84,9 +84,9 @@ impl Directory {
             .open(&unfinished)
             .map_err(failed)?;
         let synced = file.try_clone().map_err(failed)?;
-        initialise(Box::new(FileBackend::new(file).map_err(|error| {
-            failed(io::Error::other(error))
-        })?))?;
+        initialise(Box::new(
+            FileBackend::new(file).map_err(|error| failed(io::Error::other(error)))?,
+        ))?;
         synced.sync_all().map_err(failed)?;
         fs::rename(&unfinished, &path).map_err(failed)?;
         self.sync().map_err(failed)

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use super::disk::{Disk, RESERVE};
 use super::fault_disk::{Dice, FaultDisk};
 use super::{Options, RedbStore};
-use crate::{
-    Commit, CommitError, Log, LogRecord, OpenError, ReadError, Scan, Store, Table, link,
-};
+use crate::{Commit, CommitError, Log, LogRecord, OpenError, ReadError, Scan, Store, Table, link};
 
 const TABLE: Table = Table("entries");
 const LOG: Log = Log("events");
@@ -37,7 +35,10 @@ async fn records(store: &RedbStore) -> Vec<String> {
     for (index, record) in records.iter().enumerate() {
         assert_eq!(record.sequence, index as u64 + 1);
         assert_eq!(record.previous, previous);
-        assert_eq!(record.hash, link(&previous, record.sequence, &record.record));
+        assert_eq!(
+            record.hash,
+            link(&previous, record.sequence, &record.record)
+        );
         previous = record.hash;
     }
     records
@@ -88,7 +89,10 @@ async fn a_full_disk(disk: FaultDisk) {
     // A host that starts on a full disk still reads and still denies.
     drop(store);
     let store = open(&disk);
-    assert_eq!(store.get(TABLE, b"lock").await.unwrap(), Some(b"engaged".to_vec()));
+    assert_eq!(
+        store.get(TABLE, b"lock").await.unwrap(),
+        Some(b"engaged".to_vec())
+    );
     let mut denial = event("denied again");
     denial.urgent();
     store.commit(denial).await.unwrap();
@@ -152,7 +156,10 @@ async fn whichever_operation_fails_nothing_is_acknowledged_lost_or_written_twice
         let acknowledged = answer.is_ok();
         if !acknowledged {
             refused += 1;
-            assert!(matches!(answer, Err(CommitError::Unavailable(_))), "{answer:?}");
+            assert!(
+                matches!(answer, Err(CommitError::Unavailable(_))),
+                "{answer:?}"
+            );
             assert!(store.commit_soon(event("refused")).is_err());
         }
         // The store mends itself; the record taken over is there, once, in its place.
@@ -167,9 +174,25 @@ async fn whichever_operation_fails_nothing_is_acknowledged_lost_or_written_twice
         } else if acknowledged {
             found.retain(|record| record != "durable");
         }
-        assert_eq!(found, ["first", "soon", "next", "soon again"], "operation {failing}");
+        assert_eq!(
+            found,
+            ["first", "soon", "next", "soon again"],
+            "operation {failing}"
+        );
     }
     assert!(refused > 0);
+}
+
+#[tokio::test]
+async fn a_failed_store_recovers_without_being_asked_and_keeps_what_it_took_over() {
+    let disk = FaultDisk::new(64 * MEBIBYTE);
+    let store = open(&disk);
+    let mut heads = store.watch(LOG);
+    disk.fail_after(1);
+    store.commit_soon(event("taken over")).unwrap();
+    heads.changed().await.unwrap();
+    assert_eq!(records(&store).await, ["taken over"]);
+    store.commit_soon(event("and on")).unwrap();
 }
 
 /// Cuts the power at every operation of a run, several times with other sectors lost.
@@ -197,14 +220,21 @@ async fn no_acknowledged_commit_is_lost_in_a_power_cut() {
 
             let store = open(&disk);
             let found = records(&store).await;
-            assert!(found.len() >= acknowledged * 2, "cut {cut}, seed {seed}: {found:?}");
+            assert!(
+                found.len() >= acknowledged * 2,
+                "cut {cut}, seed {seed}: {found:?}"
+            );
             for (index, record) in found.iter().enumerate() {
                 assert_eq!(*record, format!("record {index}"), "cut {cut}, seed {seed}");
             }
             for index in 0..acknowledged {
                 let key = format!("key {index}");
                 let value = store.get(TABLE, key.as_bytes()).await.unwrap();
-                assert_eq!(value, Some(vec![index as u8; 3000]), "cut {cut}, seed {seed}");
+                assert_eq!(
+                    value,
+                    Some(vec![index as u8; 3000]),
+                    "cut {cut}, seed {seed}"
+                );
             }
         }
     }

@@ -29,8 +29,8 @@ use self::fault::Fault;
 use self::queue::Queue;
 use self::shared::Shared;
 use crate::{
-    Commit, CommitError, Committed, Log, LogRecord, OpenError, Position, ReadError, Scan, Store,
-    Table,
+    Commit, CommitError, Committed, KeyValue, Log, LogRecord, OpenError, Position, ReadError, Scan,
+    Store, Table,
 };
 
 /// Reads of more than this leave the calling thread.
@@ -176,7 +176,7 @@ impl Store for RedbStore {
         self.shared.get(table, key)
     }
 
-    async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+    async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<KeyValue>, ReadError> {
         if scan.limit <= SHORT_READ {
             return self.shared.scan(table, &scan);
         }

@@ -12,7 +12,10 @@ use super::tables::{COMMITS_KEY, EPOCH_KEY, META, SCHEMA, SCHEMA_KEY};
 use crate::OpenError;
 
 /// Writes the first transaction of a new store.
-pub(super) fn initialise(backend: Box<dyn StorageBackend>, disk: &impl Disk) -> Result<(), OpenError> {
+pub(super) fn initialise(
+    backend: Box<dyn StorageBackend>,
+    disk: &impl Disk,
+) -> Result<(), OpenError> {
     let write = || -> Result<(), Fault> {
         let database = redb::Builder::new().create_with_backend(Boxed(backend))?;
         let transaction = database.begin_write()?;

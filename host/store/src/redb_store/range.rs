@@ -4,8 +4,11 @@ use std::ops::Bound;
 
 use crate::Scan;
 
+/// From where to where.
+pub(super) type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// The bounds of a scan, or None when nothing can lie within them.
-pub(super) fn bounds(scan: &Scan) -> Option<(Bound<Vec<u8>>, Bound<Vec<u8>>)> {
+pub(super) fn bounds(scan: &Scan) -> Option<Bounds> {
     let mut lower = Bound::Included(scan.prefix.clone());
     let mut upper = successor(&scan.prefix).map_or(Bound::Unbounded, Bound::Excluded);
     if let Some(after) = &scan.after {

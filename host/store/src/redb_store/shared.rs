@@ -10,7 +10,7 @@ use super::batch::Heads;
 use super::fault::{Fault, guarded};
 use super::queue::Queue;
 use super::tables::{Entries, Records, decode_record, decode_value, log_name, table_name};
-use crate::{CommitError, Log, LogRecord, Position, ReadError, Scan, Table};
+use crate::{CommitError, KeyValue, Log, LogRecord, Position, ReadError, Scan, Table};
 
 pub(super) struct Shared {
     pub(super) queue: Queue,
@@ -56,11 +56,7 @@ impl Shared {
         })
     }
 
-    pub(super) fn scan(
-        &self,
-        table: Table,
-        scan: &Scan,
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+    pub(super) fn scan(&self, table: Table, scan: &Scan) -> Result<Vec<KeyValue>, ReadError> {
         self.read(|transaction| {
             let name = table_name(table);
             let Some(entries) = existing(transaction.open_table(Entries::new(&name)))? else {

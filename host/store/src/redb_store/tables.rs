@@ -53,7 +53,10 @@ pub(super) fn decode_value<'a>(
         Some((sum, value)) if *sum == checksum(table, key, value) => Ok(value),
         _ => Err(ReadError::Corrupt {
             place: format!("table {table}"),
-            reason: format!("the value of key {} does not match its checksum", hex::encode(key)),
+            reason: format!(
+                "the value of key {} does not match its checksum",
+                hex::encode(key)
+            ),
         }),
     }
 }
@@ -72,7 +75,11 @@ pub(super) fn encode_record(
     stored
 }
 
-pub(super) fn decode_record(log: Log, sequence: u64, stored: &[u8]) -> Result<LogRecord, ReadError> {
+pub(super) fn decode_record(
+    log: Log,
+    sequence: u64,
+    stored: &[u8],
+) -> Result<LogRecord, ReadError> {
     let parts = || {
         let (epoch, rest) = stored.split_first_chunk::<8>()?;
         let (previous, rest) = rest.split_first_chunk::<32>()?;

@@ -73,7 +73,10 @@ fn assert_chained(records: &[LogRecord]) {
     for (index, record) in records.iter().enumerate() {
         assert_eq!(record.sequence, index as u64 + 1);
         assert_eq!(record.previous, previous);
-        assert_eq!(record.hash, link(&previous, record.sequence, &record.record));
+        assert_eq!(
+            record.hash,
+            link(&previous, record.sequence, &record.record)
+        );
         previous = record.hash;
     }
 }
@@ -125,7 +128,10 @@ pub(crate) async fn a_conflict_writes_nothing_and_names_the_entry(store: Arc<dyn
         assert_eq!(store.commit(commit).await, Err(conflict(key)));
     }
     assert_eq!(store.get(TABLE, b"written").await.unwrap(), None);
-    assert_eq!(store.get(TABLE, b"taken").await.unwrap(), Some(b"1".to_vec()));
+    assert_eq!(
+        store.get(TABLE, b"taken").await.unwrap(),
+        Some(b"1".to_vec())
+    );
     assert_eq!(store.head(LOG).await.unwrap(), Position::EMPTY);
 }
 
@@ -192,7 +198,9 @@ pub(crate) async fn expectations_see_the_commits_before_them(store: Arc<dyn Stor
     let mut stale = put(TABLE, "state", "3");
     stale.expect_value(TABLE, "state", "1");
     let mut remove = Commit::new();
-    remove.expect_value(TABLE, "state", "2").delete(TABLE, "state");
+    remove
+        .expect_value(TABLE, "state", "2")
+        .delete(TABLE, "state");
     let mut create_again = put(TABLE, "state", "4");
     create_again.expect_absent(TABLE, "state");
     let results = tokio::join!(
@@ -205,7 +213,10 @@ pub(crate) async fn expectations_see_the_commits_before_them(store: Arc<dyn Stor
     );
     assert!(results.0.is_ok() && results.1.is_ok() && results.3.is_ok() && results.4.is_ok());
     assert!(matches!(results.2, Err(CommitError::Conflict { .. })));
-    assert_eq!(store.get(TABLE, b"state").await.unwrap(), Some(b"4".to_vec()));
+    assert_eq!(
+        store.get(TABLE, b"state").await.unwrap(),
+        Some(b"4".to_vec())
+    );
 }
 
 pub(crate) async fn operations_run_in_order(store: Arc<dyn Store>) {
@@ -225,7 +236,9 @@ pub(crate) async fn a_scan_keeps_to_prefix_place_limit_and_direction(store: Arc<
     for key in ["a", "b", "b/1", "b/2", "b/3", "b\u{7f}", "c"] {
         commit.put(TABLE, key, key);
     }
-    commit.put(TABLE, [0xff], "last").put(TABLE, [0xff, 0xff, 1], "very last");
+    commit
+        .put(TABLE, [0xff], "last")
+        .put(TABLE, [0xff, 0xff, 1], "very last");
     store.commit(commit).await.unwrap();
     let scan = async |prefix: &[u8], after: Option<&[u8]>, limit, reverse| {
         let scan = Scan {
@@ -238,9 +251,15 @@ pub(crate) async fn a_scan_keeps_to_prefix_place_limit_and_direction(store: Arc<
         entries.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
     };
     let all = usize::MAX;
-    assert_eq!(scan(b"b/", None, all, false).await, [b"b/1", b"b/2", b"b/3"]);
+    assert_eq!(
+        scan(b"b/", None, all, false).await,
+        [b"b/1", b"b/2", b"b/3"]
+    );
     assert_eq!(scan(b"b/", None, all, true).await, [b"b/3", b"b/2", b"b/1"]);
-    assert_eq!(scan(b"b/", Some(b"b/1"), all, false).await, [b"b/2", b"b/3"]);
+    assert_eq!(
+        scan(b"b/", Some(b"b/1"), all, false).await,
+        [b"b/2", b"b/3"]
+    );
     assert_eq!(scan(b"b/", Some(b"b/3"), all, true).await, [b"b/2", b"b/1"]);
     assert_eq!(scan(b"b/", Some(b"b/1"), 1, false).await, [b"b/2"]);
     assert_eq!(scan(b"b/", None, 2, true).await, [b"b/3", b"b/2"]);
@@ -282,13 +301,25 @@ pub(crate) async fn records_are_chained_per_log(store: Arc<dyn Store>) {
 pub(crate) async fn positions_come_back_in_the_order_of_the_commit(store: Arc<dyn Store>) {
     store.commit(event(SECOND, "x")).await.unwrap();
     let mut commit = event(LOG, "a");
-    commit.append(SECOND, "b").put(TABLE, "k", "v").append(LOG, "c");
+    commit
+        .append(SECOND, "b")
+        .put(TABLE, "k", "v")
+        .append(LOG, "c");
     let committed = store.commit(commit).await.unwrap();
     let first = link(&GENESIS, 1, b"a");
     let expected = [
-        Position { sequence: 1, hash: first },
-        Position { sequence: 2, hash: link(&link(&GENESIS, 1, b"x"), 2, b"b") },
-        Position { sequence: 2, hash: link(&first, 2, b"c") },
+        Position {
+            sequence: 1,
+            hash: first,
+        },
+        Position {
+            sequence: 2,
+            hash: link(&link(&GENESIS, 1, b"x"), 2, b"b"),
+        },
+        Position {
+            sequence: 2,
+            hash: link(&first, 2, b"c"),
+        },
     ];
     assert_eq!(committed.positions, expected);
 }
