@@ -26,7 +26,10 @@ const CHUNK: usize = 1 << 20;
 pub(crate) async fn run(command: Agents, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     match command {
         Agents::List { tag } => list(tag, client, output).await?,
-        Agents::Show { name, source: false } => show(&name, client, output).await?,
+        Agents::Show {
+            name,
+            source: false,
+        } => show(&name, client, output).await?,
         Agents::Show { name, source: true } => source(&name, client, output).await?,
         Agents::Deploy {
             file,
@@ -82,7 +85,11 @@ async fn list(tag: String, client: &Client, output: &Output) -> anyhow::Result<(
         ..ListAgentsRequest::default()
     };
     loop {
-        let page = client.agents().list_agents(request.clone()).await?.into_inner();
+        let page = client
+            .agents()
+            .list_agents(request.clone())
+            .await?
+            .into_inner();
         agents.extend(page.agents);
         if page.next_page_token.is_empty() {
             break;
@@ -104,7 +111,11 @@ async fn show(agent: &str, client: &Client, output: &Output) -> anyhow::Result<(
         ..ListGenerationsRequest::default()
     };
     loop {
-        let page = client.agents().list_generations(request.clone()).await?.into_inner();
+        let page = client
+            .agents()
+            .list_generations(request.clone())
+            .await?
+            .into_inner();
         generations.extend(page.generations);
         if page.next_page_token.is_empty() {
             break;

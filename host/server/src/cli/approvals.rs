@@ -6,12 +6,7 @@ use nexus_proto::v1::{
 };
 
 use super::{
-    args::Approvals,
-    connection::Client,
-    exit::Exit,
-    output::Output,
-    prompt,
-    text::name,
+    args::Approvals, connection::Client, exit::Exit, output::Output, prompt, text::name,
     view::approval as view,
 };
 
@@ -26,7 +21,11 @@ pub(crate) async fn run(
             let request = WatchApprovalsRequest {
                 agent: super::filter("agents", &agent),
             };
-            let mut approvals = client.approvals().watch_approvals(request).await?.into_inner();
+            let mut approvals = client
+                .approvals()
+                .watch_approvals(request)
+                .await?
+                .into_inner();
             while let Some(approval) = approvals.message().await? {
                 output.next(&approval, view::next)?;
             }
@@ -61,8 +60,16 @@ async fn list(
     };
     while approvals.len() < limit {
         request.page_size = super::page_size(limit);
-        let page = client.approvals().list_approvals(request.clone()).await?.into_inner();
-        approvals.extend(page.approvals.into_iter().filter(|approval| all || is_open(approval)));
+        let page = client
+            .approvals()
+            .list_approvals(request.clone())
+            .await?
+            .into_inner();
+        approvals.extend(
+            page.approvals
+                .into_iter()
+                .filter(|approval| all || is_open(approval)),
+        );
         if page.next_page_token.is_empty() {
             break;
         }
@@ -93,7 +100,10 @@ async fn approve(
     let approval = get(id, client).await?;
     output.note(&view::full(&approval));
     // What is decided already is not asked again; the host says whether a repeat is the same.
-    if !yes && is_open(&approval) && !prompt::confirm("Approve exactly this, once?".to_owned()).await? {
+    if !yes
+        && is_open(&approval)
+        && !prompt::confirm("Approve exactly this, once?".to_owned()).await?
+    {
         output.note("nothing was decided; `nexus approvals deny ID --reason ...` says no");
         return Ok(Exit::Error);
     }
@@ -119,5 +129,9 @@ async fn decide(
         digest: approval.digest.clone(),
         request_id: String::new(),
     };
-    Ok(client.approvals().decide_approval(request).await?.into_inner())
+    Ok(client
+        .approvals()
+        .decide_approval(request)
+        .await?
+        .into_inner())
 }

@@ -9,7 +9,12 @@ use super::output::Format;
 
 /// Turn words into agents that act only behind a gate
 #[derive(Debug, Parser)]
-#[command(name = "nexus", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "nexus",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -22,13 +27,25 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Connection and output")]
 pub(crate) struct Global {
     /// Write data as text or as JSON
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t
+    )]
     pub(crate) output: Format,
     /// Call the host at this URL; without it, the one that runs from the data directory
     #[arg(long, global = true, value_name = "URL", env = "NEXUS_ENDPOINT")]
     pub(crate) endpoint: Option<String>,
     /// Call with this token; without it, a host on this machine is called with the operator's
-    #[arg(long, global = true, value_name = "TOKEN", env = "NEXUS_TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "TOKEN",
+        env = "NEXUS_TOKEN",
+        hide_env_values = true
+    )]
     pub(crate) token: Option<String>,
     /// Trust the certificate authorities of this PEM file when the URL begins with https
     #[arg(long, global = true, value_name = "FILE", env = "NEXUS_CA")]
@@ -154,7 +171,7 @@ pub(crate) struct ForgeCreate {
     /// Name the agent: lower-case letters, digits and dashes
     pub(crate) name: String,
     /// Say what the agent is to do
-    #[arg(default_value = "")]
+    #[arg(default_value = "", hide_default_value = true)]
     pub(crate) words: String,
     /// Choose how the source is made; `source` follows from --source
     #[arg(long, value_enum)]
@@ -178,7 +195,7 @@ pub(crate) struct ForgeCreate {
     #[arg(long)]
     pub(crate) validate_only: bool,
     /// Make a repeat of this command harmless by giving both the same id
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(crate) request_id: String,
 }
 
@@ -251,7 +268,7 @@ pub(crate) enum Agents {
     /// List the agents
     List {
         /// Only those with this tag
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         tag: String,
     },
     /// Show one agent with its permissions and generations
@@ -267,10 +284,15 @@ pub(crate) enum Agents {
         /// The component, as `cargo build --release --target wasm32-wasip2` makes it
         file: PathBuf,
         /// Accept these permissions beforehand, by the digest that was shown
-        #[arg(long, value_name = "DIGEST", default_value = "")]
+        #[arg(
+            long,
+            value_name = "DIGEST",
+            default_value = "",
+            hide_default_value = true
+        )]
         accept: String,
         /// Make a repeat of this command harmless by giving both the same id
-        #[arg(long, value_name = "ID", default_value = "")]
+        #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
         request_id: String,
     },
     /// Accept the permissions of an uploaded component and make it live
@@ -286,7 +308,7 @@ pub(crate) enum Agents {
         /// The agent
         name: String,
         /// The generation; without it, the one before the live one
-        #[arg(long, default_value_t)]
+        #[arg(long, default_value_t, hide_default_value = true)]
         generation: u64,
     },
     /// Remove an agent; what it remembers stays
@@ -310,7 +332,7 @@ pub(crate) struct Invoke {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
     /// Make a repeat of this command harmless by giving both the same id
-    #[arg(long, value_name = "ID", default_value = "")]
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(crate) request_id: String,
 }
 
@@ -319,7 +341,7 @@ pub(crate) enum Invocations {
     /// List invocations, newest first
     List {
         /// Only those of this agent
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         agent: String,
         /// At most so many
         #[arg(long, default_value_t = 50)]
@@ -340,7 +362,7 @@ pub(crate) enum Invocations {
         /// The invocation
         id: String,
         /// Say why
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
 }
@@ -350,7 +372,7 @@ pub(crate) enum Approvals {
     /// List approvals, newest first
     List {
         /// Only those of this agent
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         agent: String,
         /// Those that are decided or withdrawn too
         #[arg(long)]
@@ -362,7 +384,7 @@ pub(crate) enum Approvals {
     /// Follow approvals as they come and change
     Watch {
         /// Only those of this agent
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         agent: String,
     },
     /// Show one approval in full
@@ -378,7 +400,7 @@ pub(crate) enum Approvals {
         #[arg(long)]
         yes: bool,
         /// Say why
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
     },
     /// Say no to an approval
@@ -444,7 +466,7 @@ pub(crate) enum Memory {
         /// The space
         space: String,
         /// Only keys that begin with it
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         prefix: String,
     },
 }
@@ -501,13 +523,18 @@ pub(crate) enum Audit {
     /// List events, oldest first
     List {
         /// Only events after this sequence number
-        #[arg(long, value_name = "SEQUENCE", default_value_t)]
+        #[arg(
+            long,
+            value_name = "SEQUENCE",
+            default_value_t,
+            hide_default_value = true
+        )]
         after: u64,
         /// Only those of this agent
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         agent: String,
         /// Only those of this invocation
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "", hide_default_value = true)]
         invocation: String,
         /// At most so many
         #[arg(long)]
@@ -588,12 +615,27 @@ mod tests {
     #[test]
     fn first_help_lines_have_no_full_stop() {
         fn walk(command: &clap::Command) {
-            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            assert!(!about.is_empty() || command.get_name() == "help", "{}", command.get_name());
+            let about = command
+                .get_about()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                !about.is_empty() || command.get_name() == "help",
+                "{}",
+                command.get_name()
+            );
             assert!(!about.ends_with('.'), "{}: {about}", command.get_name());
             for argument in command.get_arguments() {
-                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
-                assert!(!help.is_empty(), "{} {}", command.get_name(), argument.get_id());
+                let help = argument
+                    .get_help()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                assert!(
+                    !help.is_empty(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
                 assert!(!help.ends_with('.'), "{}: {help}", argument.get_id());
             }
             command.get_subcommands().for_each(walk);
@@ -607,15 +649,28 @@ mod tests {
             ["--output", "json", "agents", "list"],
             ["agents", "list", "--output", "json"],
         ] {
-            assert_eq!(parse(&arguments).expect("parsed").global.output, Format::Json);
+            assert_eq!(
+                parse(&arguments).expect("parsed").global.output,
+                Format::Json
+            );
         }
     }
 
     #[test]
     fn forge_takes_repeated_parameters_and_settings() {
         let cli = parse(&[
-            "forge", "create", "prices", "fetch prices", "--param", "symbol:string:required",
-            "--param", "limit:number", "--set", "origin=http://a?b=c", "--set", "path=/p",
+            "forge",
+            "create",
+            "prices",
+            "fetch prices",
+            "--param",
+            "symbol:string:required",
+            "--param",
+            "limit:number",
+            "--set",
+            "origin=http://a?b=c",
+            "--set",
+            "path=/p",
         ])
         .expect("parsed");
         let Command::Forge(Forge::Create(create)) = cli.command else {
@@ -650,7 +705,17 @@ mod tests {
 
     #[test]
     fn a_secret_is_never_taken_from_the_command_line() {
-        assert!(parse(&["vault", "set", "key", "value", "--audience", "https://a.example"]).is_err());
+        assert!(
+            parse(&[
+                "vault",
+                "set",
+                "key",
+                "value",
+                "--audience",
+                "https://a.example"
+            ])
+            .is_err()
+        );
         assert!(parse(&["vault", "set", "key", "--audience", "https://a.example"]).is_ok());
     }
 

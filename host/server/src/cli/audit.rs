@@ -37,7 +37,10 @@ pub(crate) async fn run(command: Audit, client: &Client, output: &Output) -> any
         }
         Audit::Watch { after } => watch(after, client, output).await?,
         Audit::Checkpoint => {
-            let checkpoint = client.audit().get_checkpoint(GetCheckpointRequest {}).await?;
+            let checkpoint = client
+                .audit()
+                .get_checkpoint(GetCheckpointRequest {})
+                .await?;
             output.message(checkpoint.get_ref(), view::checkpoint)?;
         }
         Audit::Verify { checkpoint } => {
@@ -60,7 +63,11 @@ async fn list(
     let mut events = Vec::new();
     while events.len() < limit {
         request.page_size = super::page_size(limit - events.len());
-        let page = client.audit().list_events(request.clone()).await?.into_inner();
+        let page = client
+            .audit()
+            .list_events(request.clone())
+            .await?
+            .into_inner();
         events.extend(page.events);
         if page.next_page_token.is_empty() {
             break;
@@ -224,7 +231,9 @@ pub(crate) async fn verify_chain(
         Some(anchor) => Some(anchor.key),
         None => None,
     };
-    let none = SigningKey::generate().context("failed to make a key")?.verifying_key();
+    let none = SigningKey::generate()
+        .context("failed to make a key")?
+        .verifying_key();
     Ok(Verified {
         report: nexus_audit::verify(records, &key.unwrap_or(none), None),
         others,
@@ -247,7 +256,11 @@ async fn fetch_chain(client: &Client, mut take: impl FnMut(LogRecord)) -> anyhow
         ..ListEventsRequest::default()
     };
     loop {
-        let page = client.audit().list_events(request.clone()).await?.into_inner();
+        let page = client
+            .audit()
+            .list_events(request.clone())
+            .await?
+            .into_inner();
         for event in page.events {
             take(LogRecord {
                 sequence: event.sequence,

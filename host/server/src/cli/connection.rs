@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use http::Uri;
 use nexus_proto::v1::{
     agent_service_client::AgentServiceClient, approval_service_client::ApprovalServiceClient,
@@ -84,11 +84,12 @@ pub(crate) fn resolve(
             .into());
         }
         None => read(TOKEN_FILE).ok_or_else(|| match directory {
-            Some(directory) => Misuse(format!(
-                "there is no token: {} does not exist yet; is `nexus serve` running? --token or NEXUS_TOKEN gives another one",
+            Some(directory) => anyhow!(
+                "there is no token: {} cannot be read; is `nexus serve` running? --token or NEXUS_TOKEN \
+                 gives another one",
                 directory.join(TOKEN_FILE).display()
-            )),
-            None => Misuse("there is no token; give one by --token or NEXUS_TOKEN".to_owned()),
+            ),
+            None => anyhow!("there is no token; give one by --token or NEXUS_TOKEN"),
         })?,
     };
     Ok(Target { endpoint, token })
@@ -105,7 +106,10 @@ fn with_scheme(endpoint: String) -> String {
 fn is_loopback(uri: &Uri) -> bool {
     let host = uri.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 /// Puts the token on every call.
@@ -175,8 +179,8 @@ impl Client {
             let file = authorities.ok_or_else(|| {
                 Misuse("an https URL needs --ca FILE with the authority that signed the host's certificate".to_owned())
             })?;
-            let pem = fs::read(file)
-                .with_context(|| format!("failed to read {}", file.display()))?;
+            let pem =
+                fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
             endpoint = endpoint
                 .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
                 .context("failed to set up TLS")?;
@@ -196,7 +200,11 @@ mod tests {
 
     fn directory() -> tempfile::TempDir {
         let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join(ENDPOINT_FILE), "http://127.0.0.1:4000\n").expect("written");
+        fs::write(
+            directory.path().join(ENDPOINT_FILE),
+            "http://127.0.0.1:4000\n",
+        )
+        .expect("written");
         fs::write(directory.path().join(TOKEN_FILE), "from-file\n").expect("written");
         directory
     }
@@ -220,7 +228,11 @@ mod tests {
     #[test]
     fn the_operators_token_stays_on_this_machine() {
         let directory = directory();
-        for endpoint in ["http://192.0.2.1:7420", "https://nexus.example.com", "localhost.example:1"] {
+        for endpoint in [
+            "http://192.0.2.1:7420",
+            "https://nexus.example.com",
+            "localhost.example:1",
+        ] {
             let error = resolve(Some(endpoint), None, Some(directory.path()))
                 .err()
                 .expect("refused");
@@ -233,7 +245,9 @@ mod tests {
     #[test]
     fn without_a_token_the_error_says_what_to_do() {
         let directory = tempfile::tempdir().expect("a directory");
-        let error = resolve(None, None, Some(directory.path())).err().expect("refused");
+        let error = resolve(None, None, Some(directory.path()))
+            .err()
+            .expect("refused");
         assert!(error.to_string().contains("nexus serve"), "{error}");
         assert!(resolve(Some("not a url"), Some("t"), None).is_err());
     }

@@ -79,7 +79,9 @@ pub(crate) async fn run(
         }
         output.text(&table.to_string())?;
     }
-    let failed = findings.iter().any(|finding| finding.state == State::Failed);
+    let failed = findings
+        .iter()
+        .any(|finding| finding.state == State::Failed);
     Ok(if failed { Exit::Error } else { Exit::Success })
 }
 
@@ -131,7 +133,11 @@ fn sandbox(allow_unsandboxed: bool) -> Finding {
     if support.confines() {
         Finding::new(PART, State::Ok, means.join(", "))
     } else if allow_unsandboxed {
-        Finding::new(PART, State::Missing, "agents are compiled unconfined, as configured")
+        Finding::new(
+            PART,
+            State::Missing,
+            "agents are compiled unconfined, as configured",
+        )
     } else {
         Finding::new(
             PART,
@@ -160,7 +166,10 @@ fn data_directory(directory: &Path) -> Finding {
         Err(error) => Finding::new(
             PART,
             State::Failed,
-            format!("{} cannot be written to: {error}; choose another with --data", existing.display()),
+            format!(
+                "{} cannot be written to: {error}; choose another with --data",
+                existing.display()
+            ),
         ),
     }
 }
@@ -180,11 +189,15 @@ fn model(model: Option<&Model>) -> Finding {
     };
     let described = format!("{} at {}", model.model, model.base_url);
     match &model.api_key_env {
-        Some(variable) if std::env::var_os(variable).is_none_or(|key| key.is_empty()) => Finding::new(
-            PART,
-            State::Failed,
-            format!("{described}: the environment variable {variable} is not set; it is to hold the API key"),
-        ),
+        Some(variable) if std::env::var_os(variable).is_none_or(|key| key.is_empty()) => {
+            Finding::new(
+                PART,
+                State::Failed,
+                format!(
+                    "{described}: the environment variable {variable} is not set; it is to hold the API key"
+                ),
+            )
+        }
         _ => Finding::new(PART, State::Ok, described),
     }
 }
@@ -239,7 +252,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let finding = data_directory(&directory.path().join("a/b"));
         assert_eq!(finding.state, State::Ok);
-        assert!(!directory.path().join("a").exists(), "looking must not make it");
+        assert!(
+            !directory.path().join("a").exists(),
+            "looking must not make it"
+        );
     }
 
     #[test]

@@ -65,7 +65,12 @@ pub(crate) fn describe_status(status: &Status) -> String {
         if status.message() == value || status.message() == format!("{label}: {value}") {
             return;
         }
-        let _ = write!(described, "\n  {}: {}", text::line(label), text::line(value));
+        let _ = write!(
+            described,
+            "\n  {}: {}",
+            text::line(label),
+            text::line(value)
+        );
     };
     if let Some(request) = details.bad_request() {
         for violation in &request.field_violations {
@@ -98,7 +103,9 @@ pub(crate) fn describe_status(status: &Status) -> String {
     }
     match status.code() {
         Code::Unavailable if details.error_info().is_none() => {
-            described.push_str("\n  is `nexus serve` running? `--endpoint` or NEXUS_ENDPOINT names another host");
+            described.push_str(
+                "\n  is `nexus serve` running? `--endpoint` or NEXUS_ENDPOINT names another host",
+            );
         }
         Code::Unauthenticated => {
             described.push_str("\n  `--token` or NEXUS_TOKEN gives another token");
@@ -119,7 +126,11 @@ mod tests {
         let mut details = ErrorDetails::new();
         details
             .add_bad_request_violation("input.symbol", "is missing\u{1b}[2J")
-            .set_error_info("INVALID_INPUT", "nexus", [("agent".to_owned(), "prices".to_owned())]);
+            .set_error_info(
+                "INVALID_INPUT",
+                "nexus",
+                [("agent".to_owned(), "prices".to_owned())],
+            );
         let status =
             Status::with_error_details(Code::InvalidArgument, "the input does not fit", details);
         assert_eq!(

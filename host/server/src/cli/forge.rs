@@ -23,7 +23,10 @@ pub(crate) async fn run(command: Forge, client: &Client, output: &Output) -> any
     match command {
         Forge::Create(arguments) => return create(*arguments, client, output).await,
         Forge::Status => {
-            let switch = client.forge().get_hot_reload(GetHotReloadRequest {}).await?;
+            let switch = client
+                .forge()
+                .get_hot_reload(GetHotReloadRequest {})
+                .await?;
             output.message(switch.get_ref(), view::hot_reload)?;
         }
         Forge::Enable => switch(true, client, output).await?,
@@ -32,7 +35,11 @@ pub(crate) async fn run(command: Forge, client: &Client, output: &Output) -> any
             let mut forged = Vec::new();
             let mut request = ListForgedAgentsRequest::default();
             loop {
-                let page = client.forge().list_forged_agents(request.clone()).await?.into_inner();
+                let page = client
+                    .forge()
+                    .list_forged_agents(request.clone())
+                    .await?
+                    .into_inner();
                 forged.extend(page.forged_agents);
                 if page.next_page_token.is_empty() {
                     break;
@@ -52,11 +59,7 @@ async fn switch(enabled: bool, client: &Client, output: &Output) -> anyhow::Resu
 }
 
 /// Tells each stage on stderr; the live agent is the data. In JSON the events are the data.
-async fn create(
-    arguments: ForgeCreate,
-    client: &Client,
-    output: &Output,
-) -> anyhow::Result<Exit> {
+async fn create(arguments: ForgeCreate, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     let request = request(arguments)?;
     let mut events = client.forge().forge_agent(request).await?.into_inner();
     let mut last: Option<ForgeEvent> = None;
@@ -104,7 +107,9 @@ fn request(arguments: ForgeCreate) -> anyhow::Result<ForgeAgentRequest> {
     let mode = match (arguments.mode, &arguments.source) {
         (None | Some(Mode::Source), Some(_)) => Mode::Source,
         (Some(Mode::Source), None) => {
-            return Err(Misuse("--mode source needs --source FILE and --manifest FILE".to_owned()).into());
+            return Err(
+                Misuse("--mode source needs --source FILE and --manifest FILE".to_owned()).into(),
+            );
         }
         (Some(_), Some(_)) => {
             return Err(Misuse("--source belongs to --mode source".to_owned()).into());
@@ -112,17 +117,34 @@ fn request(arguments: ForgeCreate) -> anyhow::Result<ForgeAgentRequest> {
         (mode, None) => mode.unwrap_or(Mode::Template),
     };
     if mode != Mode::Source && arguments.words.is_empty() && arguments.template.is_none() {
-        return Err(Misuse("say in words what the agent is to do, or name a --template".to_owned()).into());
+        return Err(Misuse(
+            "say in words what the agent is to do, or name a --template".to_owned(),
+        )
+        .into());
     }
     Ok(ForgeAgentRequest {
         agent_id: arguments.name,
         words: arguments.words,
         mode: nexus_proto::v1::ForgeMode::from(mode).into(),
         template: arguments.template.unwrap_or_default(),
-        parameters: arguments.parameters.into_iter().map(|parameter| parameter.0).collect(),
+        parameters: arguments
+            .parameters
+            .into_iter()
+            .map(|parameter| parameter.0)
+            .collect(),
         set: arguments.settings.into_iter().collect(),
-        source: arguments.source.as_deref().map(read).transpose()?.unwrap_or_default(),
-        manifest: arguments.manifest.as_deref().map(read).transpose()?.unwrap_or_default(),
+        source: arguments
+            .source
+            .as_deref()
+            .map(read)
+            .transpose()?
+            .unwrap_or_default(),
+        manifest: arguments
+            .manifest
+            .as_deref()
+            .map(read)
+            .transpose()?
+            .unwrap_or_default(),
         request_id: arguments.request_id,
         validate_only: arguments.validate_only,
     })

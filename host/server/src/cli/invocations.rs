@@ -6,11 +6,7 @@ use nexus_proto::v1::{
 };
 
 use super::{
-    args::Invocations,
-    connection::Client,
-    exit::Exit,
-    output::Output,
-    text::name,
+    args::Invocations, connection::Client, exit::Exit, output::Output, text::name,
     view::invocation as view,
 };
 
@@ -25,7 +21,11 @@ pub(crate) async fn run(
             let request = GetInvocationRequest {
                 name: name("invocations", &id),
             };
-            let invocation = client.invocations().get_invocation(request).await?.into_inner();
+            let invocation = client
+                .invocations()
+                .get_invocation(request)
+                .await?
+                .into_inner();
             output.message(&invocation, view::full)?;
         }
         Invocations::Watch { id } => return watch(&id, client, output).await,
@@ -34,7 +34,11 @@ pub(crate) async fn run(
                 name: name("invocations", &id),
                 reason,
             };
-            let invocation = client.invocations().cancel_invocation(request).await?.into_inner();
+            let invocation = client
+                .invocations()
+                .cancel_invocation(request)
+                .await?
+                .into_inner();
             output.message(&invocation, view::full)?;
         }
     }
@@ -49,7 +53,11 @@ async fn list(agent: &str, limit: usize, client: &Client, output: &Output) -> an
     };
     while invocations.len() < limit {
         request.page_size = super::page_size(limit - invocations.len());
-        let page = client.invocations().list_invocations(request.clone()).await?.into_inner();
+        let page = client
+            .invocations()
+            .list_invocations(request.clone())
+            .await?
+            .into_inner();
         invocations.extend(page.invocations);
         if page.next_page_token.is_empty() {
             break;
@@ -65,7 +73,11 @@ async fn watch(id: &str, client: &Client, output: &Output) -> anyhow::Result<Exi
     let request = WatchInvocationRequest {
         name: name("invocations", id),
     };
-    let mut events = client.invocations().watch_invocation(request).await?.into_inner();
+    let mut events = client
+        .invocations()
+        .watch_invocation(request)
+        .await?
+        .into_inner();
     let mut exit = Exit::Error;
     while let Some(event) = events.message().await? {
         output.next(&event, view::event)?;

@@ -9,6 +9,7 @@ use nexus_proto::v1::{
     invocation::{Outcome, State},
     invocation_event::Event,
 };
+use tonic::{Code, Status};
 
 pub(crate) use super::view::invocation::explain;
 use super::{
@@ -44,7 +45,11 @@ pub(crate) async fn run(
         request_id: arguments.request_id,
         timeout,
     };
-    let started = client.invocations().start_invocation(request).await?.into_inner();
+    let started = client
+        .invocations()
+        .start_invocation(request)
+        .await?
+        .into_inner();
     let followed = tokio::select! {
         followed = follow(&started.name, arguments.wait, client) => followed?,
         _ = tokio::signal::ctrl_c() => {
@@ -61,19 +66,66 @@ pub(crate) async fn run(
 
 /// Shows log and progress until the invocation has ended, or waits for a person.
 async fn follow(name: &str, wait: bool, client: &Client) -> anyhow::Result<Invocation> {
+    let screen = Screen::new();
+    let mut shown = 0;
+    let last = loop {
+        match watch(name, wait, client, &screen, &mut shown).await {
+            Ok(last) => break last,
+            // The agent wrote faster than we read; a new watch tells the log again.
+            Err(status) if status.code() == Code::Aborted => {}
+            Err(status) => return Err(status.into()),
+        }
+    };
+    screen.clear();
+    match last {
+        Some(invocation) if invocation.state() != State::Running => Ok(invocation),
+        // The stream ended early: the invocation itself says how it stands.
+        _ => {
+            let request = GetInvocationRequest {
+                name: name.to_owned(),
+            };
+            let invocation = client
+                .invocations()
+                .get_invocation(request)
+                .await?
+                .into_inner();
+            if invocation.state() == State::Running {
+                bail!("the host stopped telling of {}", line(id(name)));
+            }
+            Ok(invocation)
+        }
+    }
+}
+
+/// One watch; returns the last state that it told. `shown` counts the lines of log that need not be
+/// shown again.
+async fn watch(
+    name: &str,
+    wait: bool,
+    client: &Client,
+    screen: &Screen,
+    shown: &mut usize,
+) -> Result<Option<Invocation>, Status> {
     let request = WatchInvocationRequest {
         name: name.to_owned(),
     };
-    let mut events = client.invocations().watch_invocation(request).await?.into_inner();
-    let screen = Screen::new();
+    let mut events = client
+        .invocations()
+        .watch_invocation(request)
+        .await?
+        .into_inner();
     let mut last = None;
+    let mut lines = 0;
     while let Some(event) = events.message().await? {
         match event.event {
-            Some(Event::Log(entry)) => screen.say(&format!(
-                "{:<5} {}",
-                view::level(entry.level()),
-                line(&entry.message)
-            )),
+            Some(Event::Log(entry)) => {
+                lines += 1;
+                if lines > *shown {
+                    *shown = lines;
+                    let level = view::level(entry.level());
+                    screen.say(&format!("{level:<5} {}", line(&entry.message)));
+                }
+            }
             Some(Event::Progress(progress)) => screen.progress(&progress),
             Some(Event::Approval(approval)) if wait => screen.say(&format!(
                 "waiting for a person: `nexus approvals approve {}` shows and approves",
@@ -91,21 +143,7 @@ async fn follow(name: &str, wait: bool, client: &Client) -> anyhow::Result<Invoc
             Some(Event::Approval(_)) | None => {}
         }
     }
-    screen.clear();
-    match last {
-        Some(invocation) if invocation.state() != State::Running => Ok(invocation),
-        // The stream ended early: the invocation itself says how it stands.
-        _ => {
-            let request = GetInvocationRequest {
-                name: name.to_owned(),
-            };
-            let invocation = client.invocations().get_invocation(request).await?.into_inner();
-            if invocation.state() == State::Running {
-                bail!("the host stopped telling of {}", line(id(name)));
-            }
-            Ok(invocation)
-        }
-    }
+    Ok(last)
 }
 
 fn report(invocation: &Invocation, output: &Output) -> anyhow::Result<()> {
@@ -125,7 +163,10 @@ fn report(invocation: &Invocation, output: &Output) -> anyhow::Result<()> {
             Ok(())
         }
         None => {
-            output.note(&format!("{} waits for a person:", line(id(&invocation.name))));
+            output.note(&format!(
+                "{} waits for a person:",
+                line(id(&invocation.name))
+            ));
             for approval in &invocation.approvals {
                 output.note(&format!("  nexus approvals approve {}", line(id(approval))));
             }

@@ -9,7 +9,9 @@ use std::sync::LazyLock;
 use anyhow::{Context as _, anyhow};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nexus_proto::v1;
-use prost_reflect::{DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage as _, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, ReflectMessage as _, Value,
+};
 use serde_json::{Map, Value as Json};
 
 /// A message whose name in the contract is known.
@@ -90,13 +92,11 @@ fn well_known(message: &DynamicMessage) -> Option<Json> {
             nanos: number("nanos") as i32,
         }
         .to_string(),
-        "google.protobuf.Duration" => {
-            prost_types::Duration {
-                seconds: number("seconds"),
-                nanos: number("nanos") as i32,
-            }
-            .to_string()
+        "google.protobuf.Duration" => prost_types::Duration {
+            seconds: number("seconds"),
+            nanos: number("nanos") as i32,
         }
+        .to_string(),
         _ => return None,
     };
     Some(Json::String(text))
@@ -104,7 +104,10 @@ fn well_known(message: &DynamicMessage) -> Option<Json> {
 
 fn of_field(value: &Value, field: &FieldDescriptor) -> Json {
     match value {
-        Value::List(items) => items.iter().map(|item| single(item, &field.kind())).collect(),
+        Value::List(items) => items
+            .iter()
+            .map(|item| single(item, &field.kind()))
+            .collect(),
         Value::Map(entries) => {
             let kind = match field.kind() {
                 Kind::Message(entry) => entry.map_entry_value_field().kind(),

@@ -57,7 +57,11 @@ pub(crate) async fn run(command: Memory, client: &Client, output: &Output) -> an
                 ..ListEntriesRequest::default()
             };
             loop {
-                let page = client.memory().list_entries(request.clone()).await?.into_inner();
+                let page = client
+                    .memory()
+                    .list_entries(request.clone())
+                    .await?
+                    .into_inner();
                 entries.extend(page.entries);
                 if page.next_page_token.is_empty() {
                     break;

@@ -33,6 +33,10 @@ pub(crate) fn run(arguments: &Pack, output: &Output) -> anyhow::Result<Exit> {
         Ok(())
     };
     write().with_context(|| format!("failed to write {}", out.display()))?;
-    output.note(&format!("{} holds the manifest of {}", out.display(), manifest.name));
+    output.note(&format!(
+        "{} holds the manifest of {}",
+        out.display(),
+        manifest.name
+    ));
     Ok(Exit::Success)
 }

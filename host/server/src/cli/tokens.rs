@@ -42,7 +42,11 @@ pub(crate) async fn run(command: Tokens, client: &Client, output: &Output) -> an
             let mut tokens = Vec::new();
             let mut request = ListTokensRequest::default();
             loop {
-                let page = client.system().list_tokens(request.clone()).await?.into_inner();
+                let page = client
+                    .system()
+                    .list_tokens(request.clone())
+                    .await?
+                    .into_inner();
                 tokens.extend(page.tokens);
                 if page.next_page_token.is_empty() {
                     break;

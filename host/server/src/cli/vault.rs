@@ -18,7 +18,9 @@ pub(crate) async fn run(command: Vault, client: &Client, output: &Output) -> any
         Vault::Set { name, audience } => {
             let value = prompt::secret(format!("Value of {}: ", line(&name))).await?;
             if value.is_empty() {
-                return Err(Misuse("the value is empty; type it, or pipe it to stdin".to_owned()).into());
+                return Err(
+                    Misuse("the value is empty; type it, or pipe it to stdin".to_owned()).into(),
+                );
             }
             let request = SetSecretRequest {
                 secret_id: name,
@@ -33,7 +35,11 @@ pub(crate) async fn run(command: Vault, client: &Client, output: &Output) -> any
             let mut secrets = Vec::new();
             let mut request = ListSecretsRequest::default();
             loop {
-                let page = client.vault().list_secrets(request.clone()).await?.into_inner();
+                let page = client
+                    .vault()
+                    .list_secrets(request.clone())
+                    .await?
+                    .into_inner();
                 secrets.extend(page.secrets);
                 if page.next_page_token.is_empty() {
                     break;

@@ -48,7 +48,9 @@ impl Host {
         let config = Config {
             egress: Egress {
                 private_origins: vec![
-                    market.parse().context("failed to name the market's origin")?,
+                    market
+                        .parse()
+                        .context("failed to name the market's origin")?,
                 ],
                 ..Egress::default()
             },

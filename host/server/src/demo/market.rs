@@ -102,12 +102,21 @@ async fn answer(
                         body,
                     });
                     let id = format!("order-{}", book.len());
-                    (StatusCode::CREATED, json!({ "id": id, "state": "accepted" }))
+                    (
+                        StatusCode::CREATED,
+                        json!({ "id": id, "state": "accepted" }),
+                    )
                 }
-                Err(_) => (StatusCode::BAD_REQUEST, json!({ "error": "the order does not read" })),
+                Err(_) => (
+                    StatusCode::BAD_REQUEST,
+                    json!({ "error": "the order does not read" }),
+                ),
             }
         }
-        _ => (StatusCode::NOT_FOUND, json!({ "error": "there is GET /price and POST /orders" })),
+        _ => (
+            StatusCode::NOT_FOUND,
+            json!({ "error": "there is GET /price and POST /orders" }),
+        ),
     };
     let mut response = Response::new(Full::new(Bytes::from(body.to_string())));
     *response.status_mut() = status;

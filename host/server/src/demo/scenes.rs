@@ -65,13 +65,18 @@ pub(super) async fn play(
 
     story.scene("Words become an agent");
     let agent = forging::forge(story, &client, &market.origin, "price", model, "forge").await?;
-    story.say(&format!("   {AGENT} is live, generation {}", agent.generation));
+    story.say(&format!(
+        "   {AGENT} is live, generation {}",
+        agent.generation
+    ));
 
     story.scene("A read goes through");
     let began = Instant::now();
     let price = price(&client).await?;
     story.since("first price", began);
-    story.say(&format!("   {{\"action\": \"price\", \"symbol\": \"ETH\"}} -> {price}"));
+    story.say(&format!(
+        "   {{\"action\": \"price\", \"symbol\": \"ETH\"}} -> {price}"
+    ));
     ensure!(
         market.orders().is_empty(),
         "asking for a price placed an order at the market"
@@ -121,5 +126,9 @@ async fn invoke(client: &Client, input: &Json) -> anyhow::Result<Invocation> {
         input: input.to_string(),
         ..InvokeAgentRequest::default()
     };
-    Ok(client.invocations().invoke_agent(request).await?.into_inner())
+    Ok(client
+        .invocations()
+        .invoke_agent(request)
+        .await?
+        .into_inner())
 }

@@ -40,7 +40,14 @@ pub(crate) fn permissions(permissions: &[Permission]) -> String {
 
 /// The agents, one line each.
 pub(crate) fn list(agents: &[Agent]) -> String {
-    let mut table = Table::new(["NAME", "STATE", "GENERATION", "VERSION", "UPDATED", "SUMMARY"]);
+    let mut table = Table::new([
+        "NAME",
+        "STATE",
+        "GENERATION",
+        "VERSION",
+        "UPDATED",
+        "SUMMARY",
+    ]);
     for agent in agents {
         table.row([
             id(&agent.name).to_owned(),
@@ -56,7 +63,14 @@ pub(crate) fn list(agents: &[Agent]) -> String {
 
 /// The generations, one line each.
 pub(crate) fn generations(generations: &[Generation]) -> String {
-    let mut table = Table::new(["GENERATION", "STATE", "VERSION", "OWNER", "CREATED", "COMPONENT"]);
+    let mut table = Table::new([
+        "GENERATION",
+        "STATE",
+        "VERSION",
+        "OWNER",
+        "CREATED",
+        "COMPONENT",
+    ]);
     for generation in generations {
         table.row([
             generation.generation.to_string(),

@@ -6,7 +6,11 @@ use crate::cli::text::{Table, block, fields, id, line, time, word};
 
 /// One approval with its whole rendering: nothing that a person has to see is left out or cut.
 pub(crate) fn full(approval: &Approval) -> String {
-    let chain = approval.chain.iter().map(|agent| id(agent)).collect::<Vec<_>>();
+    let chain = approval
+        .chain
+        .iter()
+        .map(|agent| id(agent))
+        .collect::<Vec<_>>();
     let mut text = fields([
         ("approval", id(&approval.name).to_owned()),
         ("state", word(approval.state().as_str_name(), "STATE_")),
@@ -15,11 +19,17 @@ pub(crate) fn full(approval: &Approval) -> String {
         ("agent", id(&approval.agent).to_owned()),
         ("component", approval.component_digest.clone()),
         ("on behalf of", approval.principal.clone()),
-        ("begun by", word(approval.root_origin().as_str_name(), "ROOT_ORIGIN_")),
+        (
+            "begun by",
+            word(approval.root_origin().as_str_name(), "ROOT_ORIGIN_"),
+        ),
         ("called through", chain.join(" > ")),
         ("invocation", id(&approval.invocation).to_owned()),
         ("wants", action(approval)),
-        ("effect", word(approval.effect_class().as_str_name(), "EFFECT_CLASS_")),
+        (
+            "effect",
+            word(approval.effect_class().as_str_name(), "EFFECT_CLASS_"),
+        ),
         ("data is", approval.labels.join(", ")),
         ("asked by policy", approval.policies.join(", ")),
         ("approvals needed", approval.required_approvals.to_string()),
@@ -93,7 +103,10 @@ mod tests {
 
     #[test]
     fn the_whole_rendering_is_shown_and_cannot_pose_as_the_heading() {
-        let rendering = format!("body\n{}\nstate: approved\u{1b}[2J\nlast line", "x".repeat(100_000));
+        let rendering = format!(
+            "body\n{}\nstate: approved\u{1b}[2J\nlast line",
+            "x".repeat(100_000)
+        );
         let approval = Approval {
             name: "approvals/apr-1".to_owned(),
             rendering,

@@ -4,7 +4,15 @@ use crate::cli::text::{Table, fields, id, line, time};
 
 /// The events, one line each.
 pub(crate) fn list(events: &[Event]) -> String {
-    let mut table = Table::new(["SEQUENCE", "TIME", "KIND", "PRINCIPAL", "AGENT", "OUTCOME", "DETAIL"]);
+    let mut table = Table::new([
+        "SEQUENCE",
+        "TIME",
+        "KIND",
+        "PRINCIPAL",
+        "AGENT",
+        "OUTCOME",
+        "DETAIL",
+    ]);
     for event in events {
         table.row([
             event.sequence.to_string(),

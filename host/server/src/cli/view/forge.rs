@@ -131,7 +131,15 @@ fn parameters(needs: &NeedsParameters) -> String {
 
 /// What this host has forged, one line each.
 pub(crate) fn list(forged: &[ForgedAgent]) -> String {
-    let mut table = Table::new(["AGENT", "STATE", "MODE", "TOOK", "FORGED", "BY", "COMPONENT"]);
+    let mut table = Table::new([
+        "AGENT",
+        "STATE",
+        "MODE",
+        "TOOK",
+        "FORGED",
+        "BY",
+        "COMPONENT",
+    ]);
     for agent in forged {
         table.row([
             id(&agent.agent).to_owned(),
@@ -191,7 +199,10 @@ mod tests {
             }],
             templates: Vec::new(),
         })));
-        assert!(text.contains("--set origin=https://api.example.com"), "{text}");
+        assert!(
+            text.contains("--set origin=https://api.example.com"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -1,4 +1,6 @@
-use nexus_proto::v1::{Invocation, InvocationEvent, invocation::Outcome, invocation_event::Event, log_entry};
+use nexus_proto::v1::{
+    Invocation, InvocationEvent, invocation::Outcome, invocation_event::Event, log_entry,
+};
 
 use crate::cli::text::{Table, block, fields, id, line, time, word};
 
@@ -25,7 +27,14 @@ pub(crate) fn full(invocation: &Invocation) -> String {
 
 /// The invocations, one line each.
 pub(crate) fn list(invocations: &[Invocation]) -> String {
-    let mut table = Table::new(["INVOCATION", "AGENT", "GENERATION", "STATE", "BEGAN", "OUTCOME"]);
+    let mut table = Table::new([
+        "INVOCATION",
+        "AGENT",
+        "GENERATION",
+        "STATE",
+        "BEGAN",
+        "OUTCOME",
+    ]);
     for invocation in invocations {
         table.row([
             id(&invocation.name).to_owned(),
@@ -78,7 +87,10 @@ pub(crate) fn explain(invocation: &Invocation) -> String {
             &refusal.reason,
         ),
         Some(Outcome::Exhausted(exhausted)) => with_reason(
-            &format!("used up its {}", word(exhausted.limit().as_str_name(), "LIMIT_")),
+            &format!(
+                "used up its {}",
+                word(exhausted.limit().as_str_name(), "LIMIT_")
+            ),
             &exhausted.message,
         ),
         Some(Outcome::Trap(trap)) => with_reason("the component trapped", &trap.message),
@@ -101,7 +113,11 @@ fn with_reason(what: &str, reason: &str) -> String {
 }
 
 fn ids(names: &[String]) -> String {
-    names.iter().map(|name| id(name)).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| id(name))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 #[cfg(test)]

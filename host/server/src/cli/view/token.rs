@@ -4,7 +4,14 @@ use crate::cli::text::{Table, id, time, word};
 
 /// The tokens, one line each.
 pub(crate) fn list(tokens: &[Token]) -> String {
-    let mut table = Table::new(["TOKEN", "PRINCIPAL", "ROLE", "CREATED", "EXPIRES", "REVOKED"]);
+    let mut table = Table::new([
+        "TOKEN",
+        "PRINCIPAL",
+        "ROLE",
+        "CREATED",
+        "EXPIRES",
+        "REVOKED",
+    ]);
     for token in tokens {
         table.row([
             id(&token.name).to_owned(),

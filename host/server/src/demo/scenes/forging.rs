@@ -111,7 +111,9 @@ fn note_time(story: &mut Story, event: &ForgeEvent, label: &str) {
     if event.state() == State::Running {
         return;
     }
-    let time = event.duration.and_then(|time| Duration::try_from(time).ok());
+    let time = event
+        .duration
+        .and_then(|time| Duration::try_from(time).ok());
     if let Some(time) = time {
         let stage = word(event.stage().as_str_name(), "STAGE_");
         story.took(&format!("{label}: {stage}"), time);
@@ -130,7 +132,9 @@ async fn accept(story: &mut Story, client: &Client, review: &NeedsReview) -> any
         .context("failed to read the review")?
         .into_inner();
     story.say(&indented(&view::approval::full(&approval)));
-    story.ask("Let it do exactly this, each write after a yes of its own?").await?;
+    story
+        .ask("Let it do exactly this, each write after a yes of its own?")
+        .await?;
     let request = AcceptAgentRequest {
         name: format!("agents/{AGENT}"),
         permissions_digest: review.permissions_digest.clone(),

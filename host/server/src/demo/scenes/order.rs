@@ -51,7 +51,10 @@ pub(super) async fn place(
         .context("the order waits, but the host names no approval")?;
     let request = GetApprovalRequest { name: name.clone() };
     let approval = client.approvals().get_approval(request).await?.into_inner();
-    story.say(&format!("   {} is WAITING. This is all of what it wants to send:", id(&waiting.name)));
+    story.say(&format!(
+        "   {} is WAITING. This is all of what it wants to send:",
+        id(&waiting.name)
+    ));
     story.say(&indented(&view::approval::full(&approval)));
     ensure!(
         market.orders().is_empty(),
@@ -72,7 +75,10 @@ pub(super) async fn place(
     let ended = ended(&waiting.name, client).await?;
     story.since("order, from the yes to the end", began);
     let Some(Outcome::Success(success)) = &ended.outcome else {
-        bail!("the approved order failed: {}", line(&view::invocation::explain(&ended)));
+        bail!(
+            "the approved order failed: {}",
+            line(&view::invocation::explain(&ended))
+        );
     };
     story.say(&format!("   the agent's answer: {}", line(&success.output)));
     received(story, market, &approval, &order)?;
@@ -87,7 +93,11 @@ async fn ended(name: &str, client: &Client) -> anyhow::Result<Invocation> {
     let request = WatchInvocationRequest {
         name: name.to_owned(),
     };
-    let mut events = client.invocations().watch_invocation(request).await?.into_inner();
+    let mut events = client
+        .invocations()
+        .watch_invocation(request)
+        .await?
+        .into_inner();
     let mut last = None;
     while let Some(event) = events.message().await? {
         if let Some(Event::State(invocation)) = event.event {

@@ -78,8 +78,14 @@ pub(super) async fn swap(
         tally.add(call);
     }
     let published = {
-        let mut forged =
-            Box::pin(forging::forge(story, client, &market.origin, "ask", model, "forge again"));
+        let mut forged = Box::pin(forging::forge(
+            story,
+            client,
+            &market.origin,
+            "ask",
+            model,
+            "forge again",
+        ));
         loop {
             tokio::select! {
                 published = &mut forged => break published?,

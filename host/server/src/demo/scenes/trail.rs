@@ -55,8 +55,7 @@ fn in_order(events: &[Event], placed: &Placed) -> anyhow::Result<()> {
     let told: Vec<&str> = events
         .iter()
         .filter(|event| {
-            event.approval == placed.approval.name
-                || event.action_digest == placed.approval.digest
+            event.approval == placed.approval.name || event.action_digest == placed.approval.digest
         })
         .map(|event| event.kind.as_str())
         .filter(|kind| EXPECTED.contains(kind))
