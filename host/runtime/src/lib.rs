@@ -36,6 +36,7 @@
 //! # }
 //! ```
 
+mod aside;
 mod cache;
 mod chain;
 mod clock;
@@ -61,6 +62,7 @@ mod state;
 mod stored;
 mod wasi;
 
+pub use aside::aside;
 pub use chain::{Chain, ChainError};
 pub use compile::{COMPILE_MODE, CompileError, Compiler, compile_main};
 pub use generation::Generation;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Computing time after which an invocation has to share: five ticks.
@@ -19,7 +20,11 @@ const HOG: u64 = 10_000_000;
 #[derive(Debug)]
 pub(crate) struct Meter {
     base: Instant,
-    /// When the current slice began, in nanoseconds since `base`.
+    /// Whether slices are measured in CPU time of the thread. Time on the clock
+    /// is cheaper to read, and does until the first tick; from then on a busy
+    /// machine must not be charged to the guest.
+    exact: AtomicBool,
+    /// When the current slice began, in nanoseconds of that clock.
     slice: AtomicU64,
     spent: AtomicU64,
     limit: u64,
@@ -44,6 +49,7 @@ impl Meter {
     pub(crate) fn new(limit: Duration) -> Self {
         Self {
             base: Instant::now(),
+            exact: AtomicBool::new(false),
             slice: AtomicU64::new(0),
             spent: AtomicU64::new(0),
             limit: nanoseconds(limit),
@@ -66,7 +72,7 @@ impl Meter {
 
     /// Judges a guest that an epoch has interrupted.
     pub(crate) fn tick(&self) -> Tick {
-        let slice = nanoseconds(self.base.elapsed()).saturating_sub(self.slice.load(Ordering::Relaxed));
+        let slice = self.now().saturating_sub(self.slice.load(Ordering::Relaxed));
         let spent = self.spent.load(Ordering::Relaxed).saturating_add(slice);
         if spent >= self.limit {
             self.exhausted.store(true, Ordering::Relaxed);
@@ -74,6 +80,19 @@ impl Meter {
         }
         self.yielding.store(true, Ordering::Relaxed);
         if spent < HOG { Tick::Yield } else { Tick::Share }
+    }
+
+    /// The clock that the current slice is measured with. A slice stays on one
+    /// thread.
+    fn now(&self) -> u64 {
+        if self.exact.load(Ordering::Relaxed) {
+            let time = clock_gettime(ClockId::ThreadCPUTime);
+            let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+            let rest = u64::try_from(time.tv_nsec).unwrap_or_default();
+            seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+        } else {
+            nanoseconds(self.base.elapsed())
+        }
     }
 
     /// Gives up the turn, lets others run and takes the next turn.
@@ -116,12 +135,16 @@ impl<F: Future> Future for Measured<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let meter = self.meter;
-        let begin = nanoseconds(meter.base.elapsed());
+        let begin = meter.now();
         meter.slice.store(begin, Ordering::Relaxed);
         meter.yielding.store(false, Ordering::Relaxed);
         let poll = self.future.as_mut().poll(context);
-        let slice = nanoseconds(meter.base.elapsed()).saturating_sub(begin);
+        let slice = meter.now().saturating_sub(begin);
         meter.spent.fetch_add(slice, Ordering::Relaxed);
+        if meter.yielding.load(Ordering::Relaxed) {
+            // Between two slices the clock may be exchanged.
+            meter.exact.store(true, Ordering::Relaxed);
+        }
         // A guest that waits leaves its turn to those that compute.
         if poll.is_ready() || !meter.yielding.load(Ordering::Relaxed) {
             meter.give_up_turn();

@@ -204,6 +204,14 @@ impl Runtime {
         self.0.live.running()
     }
 
+    /// How many of those wait for a person.
+    pub fn waiting(&self) -> usize {
+        let waits = |invocation: &Arc<crate::invocation::Invocation>| {
+            invocation.state() == crate::invocation::InvocationState::Waiting
+        };
+        self.0.live.all().iter().filter(|invocation| waits(invocation)).count()
+    }
+
     /// A handle to an invocation in memory: one that runs, or one of the last
     /// thousand or so that ended.
     pub fn running_invocation(&self, id: &InvocationId) -> Option<Running> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nexus_runtime::{InvokeError, Limit, Outcome};
 
 use crate::guests::{ECHO, LOG, NULL, agent, component, log, manifest, module};
-use crate::support::{Host, call, small, success};
+use crate::support::{Host, call, hasty, small, success};
 
 async fn host() -> Host {
     let host = Host::with(|options| small(&mut options.limits)).await;
@@ -35,7 +35,6 @@ async fn cpu_memory_stack_calls_and_output_end_the_guest_that_uses_them_up() {
         )
     };
     for (name, imports, body, expected) in [
-        ("spins", "", "(call $forever) (unreachable)".to_owned(), Limit::Cpu),
         ("grows", "", grow.to_owned(), Limit::Memory),
         ("dives", "", "(drop (call $deeper (i64.const 0))) (unreachable)".to_owned(), Limit::Stack),
         ("talks", LOG, flood, Limit::HostCalls),
@@ -43,6 +42,9 @@ async fn cpu_memory_stack_calls_and_output_end_the_guest_that_uses_them_up() {
         let outcome = host.run(agent(name, "", imports, &body)).await;
         assert_eq!(limit(&outcome), Some(expected), "{name}: {outcome:?}");
     }
+    let hasty = Host::with(|options| hasty(&mut options.limits)).await;
+    let outcome = hasty.run(agent("spins", "", "", "(call $forever) (unreachable)")).await;
+    assert_eq!(limit(&outcome), Some(Limit::Cpu), "{outcome:?}");
     let roomy = Host::new().await;
     for (name, bytes) in [("large", 3_500_000), ("huge", 9_000_000)] {
         let outcome = roomy.run(agent(name, "", "", &answer(bytes))).await;

@@ -102,7 +102,7 @@ async fn nothing_but_agents_interfaces_and_virtual_wasi_can_be_imported() {
 
 #[tokio::test]
 async fn a_component_that_does_harm_while_it_starts_is_refused() {
-    let host = Host::with(|options| crate::support::small(&mut options.limits)).await;
+    let host = Host::with(|options| crate::support::hasty(&mut options.limits)).await;
     let at_start = |what: &str| {
         let module = module("", NULL).replace(
             "(func $forever",
