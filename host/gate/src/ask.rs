@@ -110,17 +110,21 @@ impl Inner {
 
     /// Commits a question, and catches up if it was promoted from the queue before it was on disk.
     async fn land(self: Arc<Self>, commit: Commit, approval: Approval) -> Result<(), String> {
-        self.store
-            .commit(commit)
-            .await
-            .map_err(|error| error.to_string())?;
+        let landed = self.store.commit(commit).await;
         let (id, queued) = (approval.id, approval.state == State::Queued);
+        self.landed(id);
+        landed.map_err(|error| error.to_string())?;
         // Nobody may be watching; that is no error.
         let _ = self.watchers.send(approval);
         if queued && self.book().is_shown(id) {
             self.clone().promote(id).await;
         }
         Ok(())
+    }
+
+    fn landed(&self, id: ApprovalId) {
+        self.book().landed(id);
+        self.landings.notify_waiters();
     }
 
     fn question(&self, grant: &Grant, required: u32) -> Approval {
@@ -175,6 +179,8 @@ impl Drop for Withdrawal {
                 // Its error is the same to us: then there is nothing to withdraw.
                 let _ = landing.await;
             }
+            // It may never have set out.
+            gate.landed(id);
             gate.withdraw(id, "the invocation did not wait for the answer")
                 .await;
         });

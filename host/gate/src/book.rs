@@ -33,6 +33,8 @@ struct Live {
     agent: AgentName,
     deadline: Instant,
     place: Place,
+    /// Whether the attempt to write it to disk is over.
+    landed: bool,
     waiter: Option<oneshot::Sender<End>>,
 }
 
@@ -72,6 +74,7 @@ impl Book {
             agent: agent.clone(),
             deadline,
             place,
+            landed: false,
             waiter: Some(waiter),
         };
         self.live.insert(id, live);
@@ -123,6 +126,18 @@ impl Book {
             self.lanes.remove(&agent);
         }
         next
+    }
+
+    /// Notes that the attempt to write it to disk is over.
+    pub(crate) fn landed(&mut self, id: ApprovalId) {
+        if let Some(live) = self.live.get_mut(&id) {
+            live.landed = true;
+        }
+    }
+
+    /// Whether it is on its way to the disk.
+    pub(crate) fn in_flight(&self, id: ApprovalId) -> bool {
+        self.live.get(&id).is_some_and(|live| !live.landed)
     }
 
     /// Whether people are to see it.

@@ -87,6 +87,8 @@ pub(crate) struct Inner {
     pub(crate) watchers: broadcast::Sender<Approval>,
     /// Wakes the task that ends questions when the earliest deadline has changed.
     pub(crate) timer: Arc<Notify>,
+    /// Wakes who looks for a question that is on its way to the disk.
+    pub(crate) landings: Notify,
     /// Itself, for the tasks it starts.
     pub(crate) this: Weak<Inner>,
     policy: RwLock<Arc<Policy>>,
@@ -123,6 +125,7 @@ impl Gate {
             runtime: Handle::current(),
             watchers: broadcast::channel(WATCH_CAPACITY).0,
             timer: timer.clone(),
+            landings: Notify::new(),
             policy: RwLock::new(Arc::new(options.policy)),
             book: Mutex::default(),
         });
@@ -222,7 +225,7 @@ impl Gate {
 
     /// One approval, whatever became of it.
     pub async fn approval(&self, id: ApprovalId) -> Result<Option<Approval>, QueryError> {
-        match records::load(&*self.inner.store, id).await? {
+        match self.inner.find(id).await.map_err(QueryError)? {
             Some(stored) => self.inner.open_row(stored.row).await.map(Some),
             None => Ok(None),
         }

@@ -7,7 +7,8 @@ use crate::Approval;
 /// Told when an action begins and ceases to wait for a person.
 pub trait Observer: Send + Sync {
     /// Called once, before the question is written: what is added to `commit` is written with it, in
-    /// one transaction. The invocation's clocks stop here. Must not block.
+    /// one transaction. Whoever looks the approval up from here on finds it. The invocation's clocks
+    /// stop here. Must not block.
     fn waiting(&self, commit: &mut Commit, approval: &Approval);
 
     /// Called once after `waiting`, when the question is over, whatever the answer. The clocks go on.

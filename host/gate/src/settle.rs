@@ -83,7 +83,7 @@ impl Inner {
         let approve = verdict == Verdict::Approve;
         let unavailable = DecideError::Unavailable;
         loop {
-            let Some(stored) = self.load(id).await.map_err(unavailable)? else {
+            let Some(stored) = self.find(id).await.map_err(unavailable)? else {
                 return Err(DecideError::NotFound(id));
             };
             let row = &stored.row;
@@ -142,7 +142,7 @@ impl Inner {
     /// Cancels what is alive; gives back the row as it is then.
     pub(crate) async fn cancel(&self, id: ApprovalId, reason: &str) -> Result<Option<Row>, String> {
         loop {
-            let Some(stored) = self.load(id).await? else {
+            let Some(stored) = self.find(id).await? else {
                 return Ok(None);
             };
             if !stored.row.state.is_live() {
@@ -313,6 +313,22 @@ impl Inner {
         let next = self.book().moved(id, state, end);
         if let (Some(next), Some(gate)) = (next, self.this.upgrade()) {
             self.runtime.spawn(gate.promote(next));
+        }
+    }
+
+    /// Loads a row; one that is on its way to the disk is waited for, because its id is known already
+    /// to whoever observes the question.
+    pub(crate) async fn find(&self, id: ApprovalId) -> Result<Option<Stored>, String> {
+        loop {
+            let landing = self.landings.notified();
+            tokio::pin!(landing);
+            landing.as_mut().enable();
+            let in_flight = self.book().in_flight(id);
+            let stored = self.load(id).await?;
+            if stored.is_some() || !in_flight {
+                return Ok(stored);
+            }
+            landing.await;
         }
     }
 

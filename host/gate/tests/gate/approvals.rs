@@ -484,6 +484,34 @@ async fn the_question_and_the_parked_invocation_are_written_together() {
     waiting.abort();
 }
 
+struct Herald(std::sync::Mutex<Option<tokio::sync::oneshot::Sender<ApprovalId>>>);
+
+impl Observer for Herald {
+    fn waiting(&self, _: &mut Commit, approval: &nexus_gate::Approval) {
+        let herald = self.0.lock().unwrap().take().unwrap();
+        herald.send(approval.id).unwrap();
+    }
+
+    fn resumed(&self) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hears_of_a_question_first_can_answer_it() {
+    let house = House::new().await;
+    for number in 0..50 {
+        let (send, heard) = tokio::sync::oneshot::channel();
+        let (gate, herald) = (house.gate.clone(), Herald(Some(send).into()));
+        let waiting =
+            tokio::spawn(async move { gate.check::<Http>(order(), &herald).await.map(drop) });
+        let id = heard.await.unwrap();
+        if number % 2 == 0 {
+            assert!(house.gate.approval(id).await.unwrap().is_some());
+        }
+        house.gate.decide(id, DENY, None, &alice()).await.unwrap();
+        assert_eq!(waiting.await.unwrap().unwrap_err(), Refusal::Denied(None));
+    }
+}
+
 #[tokio::test]
 async fn listings_filter_and_go_on_where_they_ended() {
     let mut house = House::new().await;

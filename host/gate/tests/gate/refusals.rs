@@ -351,10 +351,12 @@ async fn if_nothing_can_be_recorded_nothing_happens() {
         .await
         .unwrap();
     house.disk.break_down();
+    let mut asked = house.gate.watch();
     assert!(matches!(
         refused::<Http>(&house, order()).await,
         Refusal::Unavailable(_)
     ));
+    assert!(asked.try_recv().is_err());
     let elsewhere = action("memory", "get", "other/x");
     assert!(matches!(
         refused::<MemoryRead>(&house, elsewhere).await,
