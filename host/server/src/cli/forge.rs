@@ -60,6 +60,7 @@ async fn switch(enabled: bool, client: &Client, output: &Output) -> anyhow::Resu
 
 /// Tells each stage on stderr; the live agent is the data. In JSON the events are the data.
 async fn create(arguments: ForgeCreate, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let wait = arguments.wait;
     let request = request(arguments)?;
     let mut events = client.forge().forge_agent(request).await?.into_inner();
     let mut last: Option<ForgeEvent> = None;
@@ -72,7 +73,12 @@ async fn create(arguments: ForgeCreate, client: &Client, output: &Output) -> any
                 output.note(text.trim_end_matches('\n'));
             }
         }
+        // The forge goes on without us once a person has said yes.
+        let leave = matches!(event.detail, Some(Detail::Review(_))) && !wait;
         last = Some(event);
+        if leave {
+            break;
+        }
     }
     let (exit, published) = ending(last.as_ref());
     if let Some(published) = published

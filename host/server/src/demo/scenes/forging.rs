@@ -4,8 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context as _, bail};
 use nexus_proto::v1::{
-    AcceptAgentRequest, Agent, ForgeAgentRequest, ForgeEvent, ForgeMode, GetApprovalRequest,
-    InputParameter, NeedsReview,
+    Agent, Approval, DecideApprovalRequest, ForgeAgentRequest, ForgeEvent, ForgeMode,
+    GetApprovalRequest, InputParameter, NeedsReview, Verdict,
     forge_event::{Detail, State},
     input_parameter::Type,
 };
@@ -39,11 +39,13 @@ pub(super) async fn forge(
             story.say(&told);
         }
         note_time(story, &event, label);
+        if let Some(Detail::Review(review)) = &event.detail {
+            accept(story, client, review).await?;
+        }
         last = Some(event);
     }
     match last.and_then(|event| event.detail) {
         Some(Detail::Published(agent)) => Ok(agent),
-        Some(Detail::Review(review)) => accept(story, client, &review).await,
         _ => bail!(
             "the forge did not end with a live agent; the lines above say why, and `nexus doctor` what this \
              machine lacks"
@@ -108,7 +110,8 @@ fn told(event: &ForgeEvent) -> Option<String> {
 }
 
 fn note_time(story: &mut Story, event: &ForgeEvent, label: &str) {
-    if event.state() == State::Running {
+    // A stage that stops for a person ends later, and tells its whole time then.
+    if !matches!(event.state(), State::Succeeded | State::Failed) {
         return;
     }
     let time = event
@@ -120,8 +123,8 @@ fn note_time(story: &mut Story, event: &ForgeEvent, label: &str) {
     }
 }
 
-/// Shows what the agent may do and has a person accept it, by the digest of what was shown.
-async fn accept(story: &mut Story, client: &Client, review: &NeedsReview) -> anyhow::Result<Agent> {
+/// Shows what the agent may do and has a person accept it; the forge then goes on.
+async fn accept(story: &mut Story, client: &Client, review: &NeedsReview) -> anyhow::Result<()> {
     let request = GetApprovalRequest {
         name: review.approval.clone(),
     };
@@ -133,13 +136,22 @@ async fn accept(story: &mut Story, client: &Client, review: &NeedsReview) -> any
         .into_inner();
     story.say(&indented(&view::approval::full(&approval)));
     story
-        .ask("Let it do exactly this, each write after a yes of its own?")
+        .ask("Let it ask for exactly this? Each write still needs a yes of its own.")
         .await?;
-    let request = AcceptAgentRequest {
-        name: format!("agents/{AGENT}"),
-        permissions_digest: review.permissions_digest.clone(),
+    approve(&approval, client).await
+}
+
+/// Says yes to what was shown and to nothing else.
+pub(super) async fn approve(approval: &Approval, client: &Client) -> anyhow::Result<()> {
+    let request = DecideApprovalRequest {
+        name: approval.name.clone(),
+        verdict: Verdict::Approve.into(),
+        reason: "part of the demo".to_owned(),
+        digest: approval.digest.clone(),
+        request_id: String::new(),
     };
-    Ok(client.agents().accept_agent(request).await?.into_inner())
+    client.approvals().decide_approval(request).await?;
+    Ok(())
 }
 
 /// The text, a little to the right.

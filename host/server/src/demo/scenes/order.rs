@@ -4,14 +4,16 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 use nexus_proto::v1::{
-    Approval, DecideApprovalRequest, GetApprovalRequest, Invocation, Verdict,
-    WatchInvocationRequest,
+    Approval, GetApprovalRequest, Invocation, WatchInvocationRequest,
     invocation::{Outcome, State},
     invocation_event::Event,
 };
 use serde_json::{Value as Json, json};
 
-use super::{forging::indented, invoke};
+use super::{
+    forging::{approve, indented},
+    invoke,
+};
 use crate::{
     cli::{
         connection::Client,
@@ -63,15 +65,7 @@ pub(super) async fn place(
 
     story.ask("Send exactly this, once?").await?;
     let began = Instant::now();
-    let request = DecideApprovalRequest {
-        name: approval.name.clone(),
-        verdict: Verdict::Approve.into(),
-        reason: "part of the demo".to_owned(),
-        // The yes is for what was shown and for nothing else.
-        digest: approval.digest.clone(),
-        request_id: String::new(),
-    };
-    client.approvals().decide_approval(request).await?;
+    approve(&approval, client).await?;
     let ended = ended(&waiting.name, client).await?;
     story.since("order, from the yes to the end", began);
     let Some(Outcome::Success(success)) = &ended.outcome else {

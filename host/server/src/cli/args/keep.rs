@@ -1,0 +1,130 @@
+//! Commands about what the host keeps: secrets, memory, tokens, the audit trail.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Subcommand;
+
+use super::values::{RoleName, duration};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Vault {
+    /// Set a secret; its value is read from stdin, or asked for without echo
+    Set {
+        /// The secret, as manifests name it
+        name: String,
+        /// An origin that it may be sent to (repeatable)
+        #[arg(long, value_name = "URL", required = true)]
+        audience: Vec<String>,
+    },
+    /// List the secrets, without their values
+    List,
+    /// Remove a secret
+    Delete {
+        /// The secret
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Memory {
+    /// Print a value as it is
+    Get {
+        /// The space
+        space: String,
+        /// The key
+        key: String,
+    },
+    /// Write a value
+    Put {
+        /// The space
+        space: String,
+        /// The key
+        key: String,
+        /// The value, or `-` to read it from stdin
+        #[arg(default_value = "-")]
+        value: String,
+        /// Fail if the key is there already
+        #[arg(long)]
+        create_only: bool,
+    },
+    /// Remove a key
+    Delete {
+        /// The space
+        space: String,
+        /// The key
+        key: String,
+    },
+    /// List the keys of a space
+    List {
+        /// The space
+        space: String,
+        /// Only keys that begin with it
+        #[arg(long, default_value = "", hide_default_value = true)]
+        prefix: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tokens {
+    /// Make a token and print it, once
+    Create {
+        /// What its holder may do
+        #[arg(long, value_enum)]
+        role: RoleName,
+        /// Who its holder is; without it, the role's name
+        #[arg(long)]
+        principal: Option<String>,
+        /// End it after this long, such as 12h or 30d; without it, it lasts until it is revoked
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        ttl: Option<Duration>,
+    },
+    /// List the tokens, without their secrets
+    List,
+    /// Make a token worthless
+    Revoke {
+        /// The token
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// List events, oldest first
+    List {
+        /// Only events after this sequence number
+        #[arg(
+            long,
+            value_name = "SEQUENCE",
+            default_value_t,
+            hide_default_value = true
+        )]
+        after: u64,
+        /// Only those of this agent
+        #[arg(long, default_value = "", hide_default_value = true)]
+        agent: String,
+        /// Only those of this invocation
+        #[arg(long, default_value = "", hide_default_value = true)]
+        invocation: String,
+        /// At most so many
+        #[arg(long)]
+        limit: Option<usize>,
+    },
+    /// Follow events as they happen
+    Watch {
+        /// Begin after this sequence number; without it, with what happens from now on
+        #[arg(long, value_name = "SEQUENCE")]
+        after: Option<u64>,
+    },
+    /// Print the latest signed checkpoint, to be kept elsewhere
+    Checkpoint,
+    /// Fetch the whole chain and verify it here
+    #[command(after_help = "\
+Keep a checkpoint where the host cannot reach it: `nexus audit checkpoint --output json > kept.json`.
+With --checkpoint kept.json the chain must still hold it, and only its key is trusted.
+Exit codes: 0 the chain holds, 1 it does not.")]
+    Verify {
+        /// A checkpoint that was kept, as JSON
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+    },
+}
