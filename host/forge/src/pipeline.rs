@@ -1,7 +1,7 @@
 //! The way of a forge: spec, review, source, build, proof, publication.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use nexus_audit::{Event, EventKind};
@@ -14,7 +14,7 @@ use crate::event::{Detail, NotPublished, Stage, StageState};
 use crate::forge::{Inner, error_chain};
 use crate::records::Lineage;
 use crate::request::{Mode, Request};
-use crate::stages::{Stages, now_ms, timed};
+use crate::stages::{Stages, now_ms};
 use crate::template::{self, NeedsParameters};
 use crate::{model, publish};
 
@@ -277,9 +277,13 @@ async fn make(forge: &Inner, source: &str, plan: &Plan, stages: &Stages) -> Resu
     stages.end(StageState::Succeeded, detail);
 
     stages.begin(Stage::Proof);
-    let (prepared, _) = timed(forge.runtime.prepare(Bytes::from(built.component.clone()))).await;
+    let prepared = forge.runtime.prepare(Bytes::from(built.component.clone())).await;
     let prepared = prepared.map_err(|error| match error {
         PrepareError::Proof(error) => End::Found(vec![finding(&error)]),
+        PrepareError::Trial(_) => {
+            stages.begin(Stage::SelfTest);
+            End::Found(vec![finding(&error)])
+        }
         other => End::failed(&other),
     })?;
     let detail = Detail::Component {
@@ -332,9 +336,4 @@ fn lineage(forge: &Inner, request: &Request, plan: &Plan, made: &Made) -> Lineag
         component: made.prepared.digest,
         created_ms: now_ms(),
     }
-}
-
-/// Kept here so that a long wait does not count.
-pub(crate) fn working(forging: Duration, publishing: Duration) -> Duration {
-    forging.saturating_add(publishing)
 }

@@ -1,8 +1,7 @@
 //! The last stage: the switch, the gate, and the swap.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use nexus_gate::{
@@ -12,6 +11,7 @@ use nexus_gate::{
 use nexus_manifest::Digest;
 use nexus_runtime::{Generation, Prepared, Publish};
 use nexus_store::Commit;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::event::{Detail, NotPublished, Stage, StageState};
 use crate::forge::Inner;
@@ -35,7 +35,6 @@ pub(crate) async fn publish(
     stages: &Stages,
 ) -> Result<&'static str, End> {
     stages.begin(Stage::Publish);
-    let services = forge.runtime.services();
     let Candidate {
         lineage,
         prepared,
@@ -62,12 +61,11 @@ pub(crate) async fn publish(
     save(forge, None, Some(&lineage)).await?;
     let watcher = Watcher {
         stages,
-        prepared: &prepared,
         forged: &forged,
         stopped: Mutex::new(None),
     };
-    let checked = services.gate.check::<kind::Publish>(action, &watcher).await;
-    let asked = watcher.was_asked();
+    let checked = check(forge, action, &watcher, &prepared).await;
+    let asked = watcher.asked().is_some();
     let permit = match checked {
         Ok(permit) => permit,
         Err(refusal) => {
@@ -87,7 +85,7 @@ pub(crate) async fn publish(
     }
     let publishing = Instant::now();
     let generation = swap(forge, request, permit, &payload, &lineage, prepared).await?;
-    forged.duration = crate::pipeline::working(forging, publishing.elapsed());
+    forged.duration = forging + publishing.elapsed();
     forged.state = ForgedState::Published;
     save(forge, Some(&forged), None).await?;
     stages.end(StageState::Succeeded, Some(Detail::Published(generation)));
@@ -222,17 +220,53 @@ fn refused(refusal: &Refusal) -> End {
     End::Failed(format!("it is not published: {refusal}"))
 }
 
-/// Tells the caller that a person is asked, and the list that it waits.
+/// Asks the gate, and tells the caller once a person can be asked to decide.
+async fn check(
+    forge: &Inner,
+    action: Action,
+    watcher: &Watcher<'_>,
+    prepared: &Prepared,
+) -> Result<Permit<kind::Publish>, Refusal> {
+    let gate = &forge.runtime.services().gate;
+    let mut changes = gate.watch();
+    let checked = gate.check::<kind::Publish>(action, watcher);
+    tokio::pin!(checked);
+    loop {
+        let change = tokio::select! {
+            biased;
+            checked = &mut checked => return checked,
+            change = changes.recv() => change,
+        };
+        let approval = match (change, watcher.asked()) {
+            (Ok(change), Some(asked)) if change.id == asked => asked,
+            // Some changes were missed; this one may have been among them.
+            (Err(RecvError::Lagged(_)), Some(asked))
+                if matches!(gate.approval(asked).await, Ok(Some(_))) => asked,
+            (Err(RecvError::Closed), _) => return checked.await,
+            _ => continue,
+        };
+        // Only now can it be decided: before, it was on its way to the disk.
+        let detail = Detail::NeedsReview {
+            approval,
+            manifest: prepared.manifest.clone(),
+            permissions_digest: prepared.permissions_digest,
+        };
+        watcher.stages.end(StageState::Stopped, Some(detail));
+        return checked.await;
+    }
+}
+
+/// Puts the component on the list of what waits, and stops the clock.
 struct Watcher<'a> {
     stages: &'a Stages,
-    prepared: &'a Prepared,
     forged: &'a Forged,
     stopped: Mutex<Option<(ApprovalId, Instant)>>,
 }
 
 impl Watcher<'_> {
-    fn was_asked(&self) -> bool {
-        self.lock().is_some()
+    /// The approval, once a person is to be asked.
+    fn asked(&self) -> Option<ApprovalId> {
+        self.lock().map(|(approval, _)| approval)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<(ApprovalId, Instant)>> {
@@ -250,12 +284,6 @@ impl Observer for Watcher<'_> {
         };
         records::put_forged(commit, &waiting);
         *self.lock() = Some((approval.id, Instant::now()));
-        let detail = Detail::NeedsReview {
-            approval: approval.id,
-            manifest: self.prepared.manifest.clone(),
-            permissions_digest: self.prepared.permissions_digest,
-        };
-        self.stages.end(StageState::Stopped, Some(detail));
     }
 
     fn resumed(&self) {

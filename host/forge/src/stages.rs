@@ -1,4 +1,3 @@
-use std::future::Future;
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -87,13 +86,6 @@ impl Stages {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-/// Runs the work and says how long it took.
-pub(crate) async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
-    let started = Instant::now();
-    let done = work.await;
-    (done, started.elapsed())
 }
 
 pub(crate) fn now_ms() -> u64 {

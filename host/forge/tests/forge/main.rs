@@ -1,0 +1,8 @@
+//! Whole forges: requests in, published agents out, over a real store, gate,
+//! runtime and compiler.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod host;
+mod model;
+mod pipeline;
+mod scripted;
