@@ -1,1 +1,13 @@
-//! nexus-tests
+//! What the end-to-end tests and the benchmark share: the real binary, real guests, real clients.
+//!
+//! Nothing here has inner access. A [`Host`] is the binary `nexus` as a child process with a data
+//! directory of its own; it is spoken to over gRPC with a token, and it ends with the test.
+
+pub mod client;
+pub mod component;
+pub mod guests;
+pub mod host;
+pub mod origin;
+
+pub use client::{Client, Connection};
+pub use host::{Host, HostBuilder};

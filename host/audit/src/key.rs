@@ -100,6 +100,11 @@ impl VerifyingKey {
         hex::encode(&Sha256::digest(self.0.as_bytes())[..8])
     }
 
+    /// The 32 bytes of the key, as RFC 8032 encodes them.
+    pub fn to_bytes(&self) -> [u8; 32] {
+        self.0.to_bytes()
+    }
+
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         self.0.verify_strict(message, &signature).is_ok()

@@ -1,5 +1,6 @@
 //! The host's side of the world, generated from `wit/`.
 #![allow(
+    unreachable_pub,
     clippy::allow_attributes_without_reason,
     reason = "generated code"
 )]

@@ -7,6 +7,10 @@
 //!
 //! The list of folders is the list of powers: `http`, `vault`, `memory`, `bus`, `config`, `log`.
 //! [`link`] is the one place where they are put together.
+#![allow(
+    unreachable_pub,
+    reason = "generated code names the types of resources"
+)]
 
 mod bindings;
 mod bus;

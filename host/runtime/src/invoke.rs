@@ -1,11 +1,12 @@
 //! The way of a call: from an input to an outcome, with one fresh instance.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures::FutureExt as _;
 use nexus_gate::{Context, InvocationId, Principal, RootOrigin};
@@ -43,6 +44,9 @@ pub struct Invoke {
     /// The caller's own name for this invocation: a repeated call finds it
     /// again, even after a restart. Costs a durable commit.
     pub request_id: Option<String>,
+    /// The most time on the clock, waiting for people excepted. Can only lower
+    /// the limit of the agent.
+    pub timeout: Option<Duration>,
 }
 
 /// Why an invocation did not begin. Nothing of it has happened.
@@ -166,7 +170,11 @@ impl Runtime {
             labels: labels.clone(),
         };
         let parent = invoke.chain.map(|chain| chain.0);
-        let invocation = Invocation::new(facts, &generation.loaded.limits, labels, parent);
+        let mut limits = Cow::Borrowed(&generation.loaded.limits);
+        if let Some(timeout) = invoke.timeout {
+            limits.to_mut().wall = timeout.min(limits.wall);
+        }
+        let invocation = Invocation::new(facts, &limits, labels, parent);
         inner.live.insert(Arc::clone(&invocation));
         if let Some(request) = &invocation.facts.request_id {
             let mut commit = Commit::new();

@@ -27,6 +27,7 @@
 //!         root: RootOrigin::Interactive,
 //!         chain: None,
 //!         request_id: None,
+//!         timeout: None,
 //!     })
 //!     .await?;
 //! if let Outcome::Success(output) = &*running.outcome().await {

@@ -1,1 +1,17 @@
-//! nexus-server
+//! The binary `nexus`: one host of agents, its gRPC services, and the command line.
+//!
+//! Start reading at [`host::Host::open`], which puts every part together, and [`serve::main`], which
+//! serves it. The services translate between the wire and the parts; they decide nothing.
+
+pub mod auth;
+pub mod cli;
+pub mod config;
+mod convert;
+mod demo;
+mod fault;
+pub mod host;
+mod names;
+mod paging;
+mod publish;
+pub mod serve;
+mod service;

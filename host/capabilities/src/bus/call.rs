@@ -24,7 +24,11 @@ impl Drop for Waiting {
 
 /// Starts a call beside the guest.
 pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<Answer> {
-    let tags = state.runtime().get(&peer).map(|live| live.manifest.tags.clone()).unwrap_or_default();
+    let tags = state
+        .runtime()
+        .get(&peer)
+        .map(|live| live.manifest.tags.clone())
+        .unwrap_or_default();
     let payload = bus::call_payload(&tags, &input);
     let sequence = state.next_sequence();
     let context = state.context().clone();
@@ -36,19 +40,28 @@ pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<A
         root: state.context().root,
         chain: Some(state.chain()),
         request_id: None,
+        timeout: None,
     };
     let services = state.services().clone();
     let runtime = state.runtime().clone();
     let observer = state.observer();
     Task::spawn(async move {
-        let permit = services.gate.check::<kind::BusCall>(action, &*observer).await.map_err(refused)?;
+        let permit = services
+            .gate
+            .check::<kind::BusCall>(action, &*observer)
+            .await
+            .map_err(refused)?;
         drop(observer);
         let receipt = bus::start(permit, &payload).await.map_err(failed)?;
         let running = match runtime.invoke(invoke).await {
             Ok(running) => running,
             Err(error) => {
                 let detail = json!({ "refused": error.to_string() });
-                let finish = Finish { ok: false, result: Digest::of(b""), detail };
+                let finish = Finish {
+                    ok: false,
+                    result: Digest::of(b""),
+                    detail,
+                };
                 // Nothing has happened, whether or not that could be recorded.
                 let _ = receipt.finish(finish).await;
                 return Err(not_started(error));
@@ -74,19 +87,29 @@ fn answer(outcome: &Outcome) -> Answer {
         Outcome::Success(output) => Ok(Ok(output)),
         Outcome::Failure { code, message } => Ok(Err(Failure { code, message })),
         Outcome::Refused(refusal) => Err(refused(refusal)),
-        Outcome::Exhausted { message, .. } => Err(Error::Exhausted(format!("the peer used up a limit: {message}"))),
-        Outcome::Trapped { message } => Err(Error::Unavailable(format!("the peer broke: {message}"))),
-        Outcome::Cancelled { reason } => Err(Error::Unavailable(format!("the peer was stopped: {reason}"))),
-        other => Err(Error::Unavailable(format!("the peer ended as {}", other.as_str()))),
+        Outcome::Exhausted { message, .. } => Err(Error::Exhausted(format!(
+            "the peer used up a limit: {message}"
+        ))),
+        Outcome::Trapped { message } => {
+            Err(Error::Unavailable(format!("the peer broke: {message}")))
+        }
+        Outcome::Cancelled { reason } => Err(Error::Unavailable(format!(
+            "the peer was stopped: {reason}"
+        ))),
+        other => Err(Error::Unavailable(format!(
+            "the peer ended as {}",
+            other.as_str()
+        ))),
     }
 }
 
 fn not_started(error: InvokeError) -> Error {
     match error {
         InvokeError::UnknownAgent(name) => Error::NotFound(format!("there is no agent {name} now")),
-        InvokeError::InvalidInput(violations) => Error::Invalid(
-            violations.first().map_or_else(|| "the peer does not take this input".to_owned(), ToString::to_string),
-        ),
+        InvokeError::InvalidInput(violations) => Error::Invalid(violations.first().map_or_else(
+            || "the peer does not take this input".to_owned(),
+            ToString::to_string,
+        )),
         InvokeError::Chain(error @ (ChainError::TooDeep(_) | ChainError::FanOut(_))) => {
             Error::Exhausted(error.to_string())
         }

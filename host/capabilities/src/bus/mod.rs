@@ -16,12 +16,12 @@ use crate::error::{failed, lost, refused};
 use crate::task::Task;
 
 /// The right to call one agent.
-pub(crate) struct Peer {
+pub struct Peer {
     name: AgentName,
 }
 
 /// A call in the host's hands.
-pub(crate) struct Pending {
+pub struct Pending {
     task: Task<call::Answer>,
 }
 
@@ -34,7 +34,8 @@ impl Host for State {
         let own = self.context().clone();
         let mut peers = self.runtime().list();
         peers.retain(|peer| {
-            peer.manifest.name != own.agent && own.manifest.peer(&peer.manifest.name, &peer.manifest.tags)
+            peer.manifest.name != own.agent
+                && own.manifest.peer(&peer.manifest.name, &peer.manifest.tags)
         });
         peers.sort_by(|a, b| a.manifest.name.cmp(&b.manifest.name));
         Ok(Ok(peers.iter().map(|peer| card(peer)).collect()))
@@ -49,14 +50,19 @@ impl HostPeer for State {
             Err(error) => return Ok(Err(Error::Invalid(format!("{error}")))),
         };
         let found = self.runtime().get(&name);
-        let tags = found.as_ref().map(|peer| peer.manifest.tags.clone()).unwrap_or_default();
+        let tags = found
+            .as_ref()
+            .map(|peer| peer.manifest.tags.clone())
+            .unwrap_or_default();
         // Permission first: an agent that may not call a peer does not learn whether it exists.
         if !self.context().manifest.peer(&name, &tags) {
             let reason = format!("the manifest has no peer permission for {name}");
             return Ok(Err(Error::Forbidden(reason)));
         }
         if found.is_none() {
-            return Ok(Err(Error::NotFound(format!("there is no agent {name} now"))));
+            return Ok(Err(Error::NotFound(format!(
+                "there is no agent {name} now"
+            ))));
         }
         Ok(Ok(self.table.push(Peer { name })?))
     }
@@ -117,7 +123,10 @@ async fn listed(state: &mut State) -> Result<(), Error> {
     let action = bus::list_action(state.context().clone(), sequence, state.labels());
     let payload = action.payload.clone();
     let gate = state.services().gate.clone();
-    let permit = gate.check::<kind::BusList>(action, &*state.observer()).await.map_err(refused)?;
+    let permit = gate
+        .check::<kind::BusList>(action, &*state.observer())
+        .await
+        .map_err(refused)?;
     state.waited();
     bus::list(permit, &payload).await.map_err(failed)
 }
@@ -128,6 +137,10 @@ fn card(peer: &Arc<Generation>) -> Card {
         name: manifest.name.to_string(),
         summary: manifest.summary.clone(),
         tags: manifest.tags.iter().map(ToString::to_string).collect(),
-        input_schema: manifest.input.as_ref().map(|s| s.as_str().to_owned()).unwrap_or_default(),
+        input_schema: manifest
+            .input
+            .as_ref()
+            .map(|s| s.as_str().to_owned())
+            .unwrap_or_default(),
     }
 }

@@ -12,15 +12,15 @@ use crate::bindings::nexus::agent::types::Error;
 use crate::error::{failed, lost, refused};
 use crate::task::Task;
 
-pub(crate) use request::Request;
+pub use request::Request;
 
 /// The right to talk to one origin.
-pub(crate) struct Origin {
+pub struct Origin {
     origin: nexus_manifest::Origin,
 }
 
 /// A request in the host's hands.
-pub(crate) struct Pending {
+pub struct Pending {
     task: Task<Result<egress::Response, Error>>,
 }
 
@@ -63,7 +63,10 @@ impl HostOrigin for State {
 }
 
 impl HostPending for State {
-    async fn wait(&mut self, pending: Resource<Pending>) -> wasmtime::Result<Result<Response, Error>> {
+    async fn wait(
+        &mut self,
+        pending: Resource<Pending>,
+    ) -> wasmtime::Result<Result<Response, Error>> {
         self.host_call()?;
         let mut pending = self.table.delete(pending)?;
         let ended = pending.task.wait().await;
@@ -94,10 +97,17 @@ fn start(state: &mut State, request: egress::Request) -> Pending {
     let observer = state.observer();
     let labeller = state.labeller();
     let task = Task::spawn(async move {
-        let permit =
-            services.gate.check::<kind::Http>(action, &*observer).await.map_err(refused)?;
+        let permit = services
+            .gate
+            .check::<kind::Http>(action, &*observer)
+            .await
+            .map_err(refused)?;
         drop(observer);
-        let response = services.egress.send(permit, request, &services.vault).await.map_err(failed)?;
+        let response = services
+            .egress
+            .send(permit, request, &services.vault)
+            .await
+            .map_err(failed)?;
         // Whatever comes from outside may carry instructions.
         labeller.add([Label::Untrusted]);
         Ok(response)

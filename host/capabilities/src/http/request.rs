@@ -13,7 +13,7 @@ use crate::error::failed;
 use crate::vault::Secret;
 
 /// What the guest has said so far. Nothing has left.
-pub(crate) struct Request {
+pub struct Request {
     pub(super) inner: egress::Request,
 }
 
@@ -23,7 +23,11 @@ impl HostRequest for State {
     async fn header(&mut self, request: Resource<Request>, name: String, value: Vec<u8>) -> Done {
         self.host_call()?;
         let request = self.table.get_mut(&request)?;
-        Ok(request.inner.header(&name, &value).map(|_| ()).map_err(failed))
+        Ok(request
+            .inner
+            .header(&name, &value)
+            .map(|_| ())
+            .map_err(failed))
     }
 
     async fn body(&mut self, request: Resource<Request>, bytes: Vec<u8>) -> Done {
@@ -42,15 +46,30 @@ impl HostRequest for State {
         place(self, request, secret, Place::Header { name, format })
     }
 
-    async fn secret_query(&mut self, request: Resource<Request>, name: String, secret: Resource<Secret>) -> Done {
+    async fn secret_query(
+        &mut self,
+        request: Resource<Request>,
+        name: String,
+        secret: Resource<Secret>,
+    ) -> Done {
         place(self, request, secret, Place::Query { name })
     }
 
-    async fn secret_basic(&mut self, request: Resource<Request>, user: String, secret: Resource<Secret>) -> Done {
+    async fn secret_basic(
+        &mut self,
+        request: Resource<Request>,
+        user: String,
+        secret: Resource<Secret>,
+    ) -> Done {
         place(self, request, secret, Place::Basic { user })
     }
 
-    async fn secret_form(&mut self, request: Resource<Request>, name: String, secret: Resource<Secret>) -> Done {
+    async fn secret_form(
+        &mut self,
+        request: Resource<Request>,
+        name: String,
+        secret: Resource<Secret>,
+    ) -> Done {
         place(self, request, secret, Place::Form { name })
     }
 
@@ -63,7 +82,16 @@ impl HostRequest for State {
         secret: Resource<Secret>,
     ) -> Done {
         let (message, encoding) = (message.into(), signature_encoding(encoding));
-        place(self, request, secret, Place::SignatureHeader { name, message, encoding })
+        place(
+            self,
+            request,
+            secret,
+            Place::SignatureHeader {
+                name,
+                message,
+                encoding,
+            },
+        )
     }
 
     async fn signature_query(
@@ -75,10 +103,22 @@ impl HostRequest for State {
         secret: Resource<Secret>,
     ) -> Done {
         let (message, encoding) = (message.into(), signature_encoding(encoding));
-        place(self, request, secret, Place::SignatureQuery { name, message, encoding })
+        place(
+            self,
+            request,
+            secret,
+            Place::SignatureQuery {
+                name,
+                message,
+                encoding,
+            },
+        )
     }
 
-    async fn send(&mut self, request: Resource<Request>) -> wasmtime::Result<Result<Resource<Pending>, Error>> {
+    async fn send(
+        &mut self,
+        request: Resource<Request>,
+    ) -> wasmtime::Result<Result<Resource<Pending>, Error>> {
         self.host_call()?;
         let request = self.table.delete(request)?.inner;
         if let Err(error) = request.check() {
@@ -94,11 +134,20 @@ impl HostRequest for State {
     }
 }
 
-fn place(state: &mut State, request: Resource<Request>, secret: Resource<Secret>, place: Place) -> Done {
+fn place(
+    state: &mut State,
+    request: Resource<Request>,
+    secret: Resource<Secret>,
+    place: Place,
+) -> Done {
     state.host_call()?;
     let secret = state.table.get(&secret)?.name.clone();
     let request = state.table.get_mut(&request)?;
-    Ok(request.inner.place(Placement { secret, place }).map(|_| ()).map_err(failed))
+    Ok(request
+        .inner
+        .place(Placement { secret, place })
+        .map(|_| ())
+        .map_err(failed))
 }
 
 pub(super) fn method(method: Method) -> manifest::Method {

@@ -11,7 +11,7 @@ use crate::bindings::nexus::agent::types::{Access, Error};
 use crate::error::{failed, refused};
 
 /// The right to use one space.
-pub(crate) struct Space {
+pub struct Space {
     name: SpaceName,
     writes: bool,
 }
@@ -19,7 +19,11 @@ pub(crate) struct Space {
 impl Host for State {}
 
 impl HostSpace for State {
-    async fn open(&mut self, name: String, access: Access) -> wasmtime::Result<Result<Resource<Space>, Error>> {
+    async fn open(
+        &mut self,
+        name: String,
+        access: Access,
+    ) -> wasmtime::Result<Result<Resource<Space>, Error>> {
         self.host_call()?;
         let name: SpaceName = match name.parse() {
             Ok(name) => name,
@@ -32,7 +36,8 @@ impl HostSpace for State {
                 Ok(Err(Error::Forbidden(reason)))
             }
             Some(nexus_manifest::Access::Read) if writes => {
-                let reason = format!("the manifest's memory permission for the space {name} is for reading");
+                let reason =
+                    format!("the manifest's memory permission for the space {name} is for reading");
                 Ok(Err(Error::Forbidden(reason)))
             }
             Some(_) => Ok(Ok(self.table.push(Space { name, writes })?)),
@@ -90,7 +95,11 @@ impl HostSpace for State {
         Ok(put_if(self, space, key, value, revision).await)
     }
 
-    async fn delete(&mut self, space: Resource<Space>, key: String) -> wasmtime::Result<Result<(), Error>> {
+    async fn delete(
+        &mut self,
+        space: Resource<Space>,
+        key: String,
+    ) -> wasmtime::Result<Result<(), Error>> {
         self.host_call()?;
         let space = match writable(self, &space)? {
             Ok(space) => space,
@@ -111,13 +120,21 @@ fn writable(state: &State, space: &Resource<Space>) -> wasmtime::Result<Result<S
     if space.writes {
         return Ok(Ok(space.name.clone()));
     }
-    Ok(Err(Error::Forbidden(format!("the handle of the space {} was opened for reading", space.name))))
+    Ok(Err(Error::Forbidden(format!(
+        "the handle of the space {} was opened for reading",
+        space.name
+    ))))
 }
 
 async fn get(state: &mut State, space: SpaceName, key: String) -> Result<Option<Entry>, Error> {
     let key = Key::new(space, key).map_err(failed)?;
     let permit = check::<kind::MemoryRead>(state, &Call::Get(key.clone())).await?;
-    let found = state.services().memory.get(permit, key).await.map_err(failed)?;
+    let found = state
+        .services()
+        .memory
+        .get(permit, key)
+        .await
+        .map_err(failed)?;
     Ok(found.map(|found| entry(state, found)))
 }
 
@@ -130,18 +147,37 @@ async fn scan(
 ) -> Result<Page, Error> {
     let range = Range::new(space, prefix, after, limit).map_err(failed)?;
     let permit = check::<kind::MemoryRead>(state, &Call::Scan(range.clone())).await?;
-    let page = state.services().memory.scan(permit, range).await.map_err(failed)?;
+    let page = state
+        .services()
+        .memory
+        .scan(permit, range)
+        .await
+        .map_err(failed)?;
     Ok(Page {
-        entries: page.entries.into_iter().map(|found| entry(state, found)).collect(),
+        entries: page
+            .entries
+            .into_iter()
+            .map(|found| entry(state, found))
+            .collect(),
         next: page.next,
     })
 }
 
-async fn put(state: &mut State, space: SpaceName, key: String, value: Vec<u8>) -> Result<u64, Error> {
+async fn put(
+    state: &mut State,
+    space: SpaceName,
+    key: String,
+    value: Vec<u8>,
+) -> Result<u64, Error> {
     let key = Key::new(space, key).map_err(failed)?;
     let value = sized(value)?;
     let permit = check::<kind::MemoryWrite>(state, &Call::Put(key.clone(), value.clone())).await?;
-    state.services().memory.put(permit, key, value).await.map_err(failed)
+    state
+        .services()
+        .memory
+        .put(permit, key, value)
+        .await
+        .map_err(failed)
 }
 
 async fn put_if(
@@ -153,20 +189,34 @@ async fn put_if(
 ) -> Result<Option<u64>, Error> {
     let key = Key::new(space, key).map_err(failed)?;
     let value = sized(value)?;
-    let permit = check::<kind::MemoryWrite>(state, &Call::PutIf(key.clone(), value.clone(), revision)).await?;
-    state.services().memory.put_if(permit, key, value, revision).await.map_err(failed)
+    let permit =
+        check::<kind::MemoryWrite>(state, &Call::PutIf(key.clone(), value.clone(), revision))
+            .await?;
+    state
+        .services()
+        .memory
+        .put_if(permit, key, value, revision)
+        .await
+        .map_err(failed)
 }
 
 async fn delete(state: &mut State, space: SpaceName, key: String) -> Result<(), Error> {
     let key = Key::new(space, key).map_err(failed)?;
     let permit = check::<kind::MemoryWrite>(state, &Call::Delete(key.clone())).await?;
-    state.services().memory.delete(permit, key).await.map_err(failed)
+    state
+        .services()
+        .memory
+        .delete(permit, key)
+        .await
+        .map_err(failed)
 }
 
 /// Refuses a value that is too large before anybody is asked about it.
 fn sized(value: Vec<u8>) -> Result<bytes::Bytes, Error> {
     if value.len() > MAX_VALUE {
-        return Err(Error::Invalid(format!("a value has at most {MAX_VALUE} bytes")));
+        return Err(Error::Invalid(format!(
+            "a value has at most {MAX_VALUE} bytes"
+        )));
     }
     Ok(value.into())
 }
@@ -176,7 +226,10 @@ async fn check<K: nexus_gate::Kind>(state: &mut State, call: &Call) -> Result<Pe
     let sequence = state.next_sequence();
     let action = call.action(state.context().clone(), sequence, state.labels());
     let gate = state.services().gate.clone();
-    let permit = gate.check::<K>(action, &*state.observer()).await.map_err(refused)?;
+    let permit = gate
+        .check::<K>(action, &*state.observer())
+        .await
+        .map_err(refused)?;
     state.waited();
     Ok(permit)
 }
@@ -184,5 +237,9 @@ async fn check<K: nexus_gate::Kind>(state: &mut State, call: &Call) -> Result<Pe
 /// What is known of the stored value becomes known of the guest.
 fn entry(state: &State, found: nexus_effects::memory::Entry) -> Entry {
     state.add_labels(found.labels);
-    Entry { key: found.key, value: found.value.into(), revision: found.revision }
+    Entry {
+        key: found.key,
+        value: found.value.into(),
+        revision: found.revision,
+    }
 }

@@ -11,7 +11,7 @@ use crate::bindings::nexus::agent::vault::{Host, HostSecret};
 use crate::error::{failed, refused};
 
 /// A secret that the manifest lists and the vault holds.
-pub(crate) struct Secret {
+pub struct Secret {
     pub(crate) name: SecretName,
 }
 
@@ -27,7 +27,11 @@ impl HostSecret for State {
         let sequence = self.next_sequence();
         let action = secret::open_action(self.context().clone(), sequence, self.labels(), &name);
         let services = self.services().clone();
-        let permit = match services.gate.check::<kind::SecretOpen>(action, &*self.observer()).await {
+        let permit = match services
+            .gate
+            .check::<kind::SecretOpen>(action, &*self.observer())
+            .await
+        {
             Ok(permit) => permit,
             Err(refusal) => return Ok(Err(refused(refusal))),
         };

@@ -1,0 +1,13 @@
+//! Who calls, and what they may call.
+//!
+//! Every method but health and reflection needs a bearer token. A token has one role, and the
+//! matrix in [`role`] says which roles may call which method; a method that is missing there is
+//! refused to everyone.
+
+mod layer;
+mod role;
+mod token;
+
+pub use layer::AuthLayer;
+pub use role::{MATRIX, Role, UnknownRole, roles_of};
+pub use token::{Caller, NewToken, TokenError, TokenInfo, Tokens};

@@ -1,0 +1,277 @@
+//! Bearer tokens, stored as hashes.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use nexus_audit::{Audit, Event, EventKind};
+use nexus_gate::Principal;
+use nexus_manifest::Digest;
+use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
+use serde::{Deserialize, Serialize};
+
+use super::role::Role;
+
+const TOKENS: Table = Table("tokens");
+/// Tells a token from other secrets where one turns up by mistake.
+const PREFIX: &str = "nexus_";
+
+/// An authenticated caller, found in the extensions of every request.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Whom the token belongs to.
+    pub principal: Principal,
+    /// What the token is for.
+    pub role: Role,
+}
+
+/// What is known of a token. The token itself is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Its id.
+    pub id: String,
+    /// Whom it belongs to.
+    pub principal: String,
+    /// What it is for.
+    pub role: Role,
+    /// When it was made, in milliseconds since the epoch.
+    pub created_ms: u64,
+    /// When it ends by itself.
+    pub expires_ms: Option<u64>,
+    /// When it was revoked.
+    pub revoked_ms: Option<u64>,
+}
+
+/// A token that was just made; `secret` is shown this once.
+pub struct NewToken {
+    /// What is kept of it.
+    pub info: TokenInfo,
+    /// The bearer token.
+    pub secret: String,
+}
+
+/// Why a token could not be made, listed or revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// No token of this id.
+    #[error("no token has the id {0:?}; `nexus tokens list` shows them")]
+    NotFound(String),
+    /// The last token that can make others must stay.
+    #[error(
+        "{0} is the last operator token; create another one first, or nobody can run this host"
+    )]
+    LastOperator(String),
+    /// The principal's name breaks its rule.
+    #[error("{0:?} is not a principal: use 1 to 64 letters, digits and `.`, `_`, `@`, `-`")]
+    BadPrincipal(String),
+    /// The store did not answer.
+    #[error("failed to read the tokens")]
+    Read(#[from] ReadError),
+    /// The store did not take the change.
+    #[error("failed to store the token")]
+    Commit(#[from] CommitError),
+    /// A stored row does not read.
+    #[error("a stored token does not read")]
+    Corrupt(#[source] serde_json::Error),
+    /// No randomness.
+    #[error("the system gave no random bytes")]
+    Random,
+    /// The token file could not be written.
+    #[error("failed to write the operator token file")]
+    File(#[source] io::Error),
+}
+
+/// All tokens of this host.
+#[derive(Clone)]
+pub struct Tokens {
+    store: Arc<dyn Store>,
+    audit: Audit,
+    by_hash: Arc<RwLock<HashMap<[u8; 32], Arc<Known>>>>,
+}
+
+struct Known {
+    info: TokenInfo,
+    caller: Caller,
+}
+
+impl Tokens {
+    /// Reads all tokens.
+    pub async fn open(store: Arc<dyn Store>, audit: Audit) -> Result<Self, TokenError> {
+        let mut by_hash = HashMap::new();
+        let mut after = None;
+        loop {
+            let scan = Scan {
+                after,
+                limit: 500,
+                ..Scan::default()
+            };
+            let rows = store.scan(TOKENS, scan).await?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(last.clone());
+            for (key, row) in rows {
+                let info: TokenInfo = serde_json::from_slice(&row).map_err(TokenError::Corrupt)?;
+                if let Ok(hash) = <[u8; 32]>::try_from(key.as_slice()) {
+                    by_hash.insert(hash, Arc::new(Known::new(info)));
+                }
+            }
+        }
+        Ok(Self {
+            store,
+            audit,
+            by_hash: Arc::new(RwLock::new(by_hash)),
+        })
+    }
+
+    /// On the first start, makes an operator token and writes it to `path`, readable by its owner
+    /// alone.
+    pub async fn ensure_operator(&self, path: &Path) -> Result<(), TokenError> {
+        if self
+            .list()
+            .iter()
+            .any(|info| info.role == Role::Operator && info.revoked_ms.is_none())
+        {
+            return Ok(());
+        }
+        let token = self
+            .create("operator", Role::Operator, None, "host")
+            .await?;
+        write_private(path, token.secret.as_bytes()).map_err(TokenError::File)
+    }
+
+    /// Whose token this is, if it is known, neither expired nor revoked.
+    pub fn authenticate(&self, token: &str) -> Option<Caller> {
+        let hash = *Digest::of(token.as_bytes()).as_bytes();
+        let known = self.read().get(&hash).cloned()?;
+        let info = &known.info;
+        let ended = info.revoked_ms.is_some() || info.expires_ms.is_some_and(|end| end <= now_ms());
+        (!ended).then(|| known.caller.clone())
+    }
+
+    /// Makes a token for `principal`.
+    pub async fn create(
+        &self,
+        principal: &str,
+        role: Role,
+        ttl: Option<Duration>,
+        by: &str,
+    ) -> Result<NewToken, TokenError> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
+        if principal.is_empty() || principal.len() > 64 || !principal.chars().all(allowed) {
+            return Err(TokenError::BadPrincipal(
+                principal.chars().take(100).collect(),
+            ));
+        }
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).map_err(|_| TokenError::Random)?;
+        let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
+        let hash = *Digest::of(secret.as_bytes()).as_bytes();
+        let created_ms = now_ms();
+        let info = TokenInfo {
+            id: format!("tok-{}", hex::encode(&hash[..8])),
+            principal: principal.to_owned(),
+            role,
+            created_ms,
+            expires_ms: ttl.map(|ttl| created_ms.saturating_add(ttl.as_millis() as u64)),
+            revoked_ms: None,
+        };
+        self.save(hash, info.clone(), EventKind::TokenCreated, by)
+            .await?;
+        Ok(NewToken { info, secret })
+    }
+
+    /// Ends a token at once. Doing so twice is the same.
+    pub async fn revoke(&self, id: &str, by: &str) -> Result<TokenInfo, TokenError> {
+        let found = self
+            .read()
+            .iter()
+            .find(|(_, k)| k.info.id == id)
+            .map(|(h, k)| (*h, k.clone()));
+        let (hash, known) =
+            found.ok_or_else(|| TokenError::NotFound(id.chars().take(100).collect()))?;
+        let mut info = known.info.clone();
+        if info.revoked_ms.is_some() {
+            return Ok(info);
+        }
+        let usable = |i: &TokenInfo| {
+            i.role == Role::Operator && i.revoked_ms.is_none() && i.expires_ms.is_none()
+        };
+        if usable(&info) && self.list().iter().filter(|i| usable(i)).count() == 1 {
+            return Err(TokenError::LastOperator(id.to_owned()));
+        }
+        info.revoked_ms = Some(now_ms());
+        self.save(hash, info.clone(), EventKind::TokenRevoked, by)
+            .await?;
+        Ok(info)
+    }
+
+    /// All tokens, the oldest first.
+    pub fn list(&self) -> Vec<TokenInfo> {
+        let mut all: Vec<_> = self
+            .read()
+            .values()
+            .map(|known| known.info.clone())
+            .collect();
+        all.sort_by(|a, b| (a.created_ms, &a.id).cmp(&(b.created_ms, &b.id)));
+        all
+    }
+
+    async fn save(
+        &self,
+        hash: [u8; 32],
+        info: TokenInfo,
+        kind: EventKind,
+        by: &str,
+    ) -> Result<(), TokenError> {
+        let row = serde_json::to_vec(&info).map_err(TokenError::Corrupt)?;
+        let mut commit = Commit::new();
+        commit.put(TOKENS, hash.to_vec(), row);
+        let detail =
+            serde_json::json!({ "token": info.id, "for": info.principal, "role": info.role });
+        self.audit
+            .append(&mut commit, Event::new(kind).principal(by).detail(detail));
+        self.store.commit(commit).await?;
+        self.by_hash
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .insert(hash, Arc::new(Known::new(info)));
+        Ok(())
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<[u8; 32], Arc<Known>>> {
+        self.by_hash
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn new(info: TokenInfo) -> Self {
+        let caller = Caller {
+            principal: Principal::new(&info.principal),
+            role: info.role,
+        };
+        Self { info, caller }
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as u64)
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::io::Write as _;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    // A temporary file is made with mode 0600 and keeps it.
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! `nexus.toml`: the one configuration file. Unknown keys are refused.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nexus_manifest::Origin;
+use serde::{Deserialize, Serialize};
+
+/// Everything an operator can set. Every key is optional.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The gRPC listener.
+    pub server: Server,
+    /// Where the host keeps what it must not lose.
+    pub data: Data,
+    /// What may leave the host.
+    pub egress: Egress,
+    /// How people are asked.
+    pub approvals: Approvals,
+    /// How agents are run.
+    pub runtime: Runtime,
+    /// How agents are built.
+    pub forge: Forge,
+    /// The language model that writes specs and code, if any.
+    pub model: Option<Model>,
+}
+
+/// The gRPC listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Address and port. Port 0 takes a free one; `DIR/endpoint` says which.
+    pub listen: SocketAddr,
+    /// Serve without TLS on an address that is not loopback. Tokens then travel in clear.
+    pub allow_plaintext: bool,
+    /// Seconds that calls under way get to end after a stop was asked for.
+    pub drain_seconds: u64,
+}
+
+/// Where the host keeps what it must not lose.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// The data directory; `$NEXUS_DATA`, else the user's data directory.
+    pub dir: Option<PathBuf>,
+}
+
+/// What may leave the host.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Egress {
+    /// Origins on private or loopback addresses that agents may reach if their manifest names them
+    /// too.
+    pub private_origins: Vec<Origin>,
+    /// PEM file with further certificate authorities to trust.
+    pub extra_roots: Option<PathBuf>,
+}
+
+/// How people are asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Approvals {
+    /// How long a request waits for a decision before it expires.
+    pub deadline_seconds: u64,
+    /// Whether the principal who started an invocation may approve what it asks.
+    pub self_approval: bool,
+    /// A Cedar policy file in place of the shipped one.
+    pub policy: Option<PathBuf>,
+}
+
+/// How agents are run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Runtime {
+    /// Threads that run guests and serve calls; 0 takes one per processor, two at least.
+    pub workers: usize,
+    /// Instances that may exist at once, running and waiting.
+    pub instances: u32,
+    /// Bytes of linear memory of one invocation.
+    pub memory_bytes: u64,
+    /// Processor milliseconds of one invocation.
+    pub cpu_ms: u64,
+    /// Wall milliseconds of one invocation; waiting for a person does not count.
+    pub wall_ms: u64,
+    /// Invocations of one agent at once.
+    pub concurrency_per_agent: usize,
+}
+
+/// How agents are built.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Forge {
+    /// The `cargo` to use; the one on the path if absent.
+    pub cargo: Option<PathBuf>,
+    /// The `rustc` to use; the one on the path if absent.
+    pub rustc: Option<PathBuf>,
+    /// Build even where no sandbox is to be had. Source from outside can then read this machine's
+    /// files while it is compiled.
+    pub allow_unsandboxed: bool,
+}
+
+/// An OpenAI-compatible chat endpoint.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Base URL up to `/v1`, such as `http://localhost:11434/v1`.
+    pub base_url: String,
+    /// The model's name there.
+    pub model: String,
+    /// The environment variable that holds the API key, if one is needed.
+    #[serde(default)]
+    pub api_key_env: Option<String>,
+}
+
+/// Why there is no configuration to run with.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not there or can't be read.
+    #[error("failed to read the configuration file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML, has an unknown key, or a value of the wrong type.
+    #[error("the configuration file {} does not read; `nexus serve --print-config` shows every key", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+}
+
+impl Config {
+    /// Reads a configuration file.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    /// The configuration as TOML, defaults included.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(self)
+    }
+
+    /// The data directory in force.
+    pub fn data_dir(&self) -> PathBuf {
+        self.data.dir.clone().unwrap_or_else(default_data_dir)
+    }
+}
+
+/// `$NEXUS_DATA`, else `$XDG_DATA_HOME/nexus`, else `~/.local/share/nexus`.
+pub fn default_data_dir() -> PathBuf {
+    let variable = |name| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    variable("NEXUS_DATA")
+        .or_else(|| variable("XDG_DATA_HOME").map(|dir| dir.join("nexus")))
+        .or_else(|| variable("HOME").map(|home| home.join(".local/share/nexus")))
+        .unwrap_or_else(|| PathBuf::from("nexus-data"))
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7420)),
+            allow_plaintext: false,
+            drain_seconds: 10,
+        }
+    }
+}
+
+impl Default for Approvals {
+    fn default() -> Self {
+        Self {
+            deadline_seconds: 24 * 60 * 60,
+            self_approval: true,
+            policy: None,
+        }
+    }
+}
+
+impl Approvals {
+    /// How long a request waits.
+    pub fn deadline(&self) -> Duration {
+        Duration::from_secs(self.deadline_seconds)
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self {
+            workers: 0,
+            instances: 1000,
+            memory_bytes: 128 << 20,
+            cpu_ms: 10_000,
+            wall_ms: 300_000,
+            concurrency_per_agent: 512,
+        }
+    }
+}
+
+impl Runtime {
+    /// Threads in force.
+    pub fn worker_threads(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        // One thread would let a looping guest hold every call back for a tick at a time.
+        if self.workers == 0 {
+            cores.max(2)
+        } else {
+            self.workers
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_printed_configuration_reads_back() {
+        let text = Config::default().to_toml().expect("TOML");
+        let read: Config = toml::from_str(&text).expect("reads back");
+        assert_eq!(read.to_toml().expect("TOML"), text);
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        let error =
+            toml::from_str::<Config>("[server]\nlisen = \"127.0.0.1:1\"").expect_err("typo");
+        assert!(error.to_string().contains("lisen"), "{error}");
+    }
+}

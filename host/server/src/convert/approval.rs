@@ -1,0 +1,95 @@
+//! Approvals.
+
+use nexus_gate::{ActionKind, Approval, EffectClass, RootOrigin, State as ApprovalState};
+use nexus_proto::v1;
+
+use super::timestamp;
+
+/// An approval for the wire.
+pub(crate) fn approval(approval: &Approval) -> v1::Approval {
+    v1::Approval {
+        name: format!("approvals/{}", approval.id),
+        digest: approval.digest.to_string(),
+        state: state(approval.state).into(),
+        rendering: approval.rendering.clone(),
+        kind: match approval.kind {
+            ActionKind::Effect => v1::ActionKind::Effect,
+            ActionKind::Publish => v1::ActionKind::Publish,
+            ActionKind::Grant => v1::ActionKind::Grant,
+            ActionKind::Reveal => v1::ActionKind::Reveal,
+        }
+        .into(),
+        agent: crate::names::of_agent(&approval.agent),
+        component_digest: approval.component.to_string(),
+        principal: approval.principal.to_string(),
+        invocation: format!("invocations/{}", approval.invocation),
+        sequence: approval.sequence,
+        capability: approval.capability.to_string(),
+        verb: approval.verb.clone(),
+        target: approval.target.clone(),
+        effect_class: match approval.class {
+            EffectClass::Read => v1::EffectClass::Read,
+            EffectClass::Internal => v1::EffectClass::Internal,
+            EffectClass::External => v1::EffectClass::External,
+            EffectClass::Irreversible => v1::EffectClass::Irreversible,
+        }
+        .into(),
+        labels: approval.labels.iter().map(ToString::to_string).collect(),
+        root_origin: match approval.root {
+            RootOrigin::Interactive => v1::RootOrigin::Interactive,
+            RootOrigin::Schedule => v1::RootOrigin::Schedule,
+            RootOrigin::Ingest => v1::RootOrigin::Ingest,
+            RootOrigin::Mcp => v1::RootOrigin::Mcp,
+        }
+        .into(),
+        chain: approval.chain.iter().map(crate::names::of_agent).collect(),
+        policies: approval.policies.clone(),
+        required_approvals: approval.required,
+        decisions: approval
+            .decisions
+            .iter()
+            .map(|decision| v1::Decision {
+                principal: decision.principal.to_string(),
+                verdict: if decision.approved {
+                    v1::Verdict::Approve
+                } else {
+                    v1::Verdict::Deny
+                }
+                .into(),
+                reason: decision.reason.clone().unwrap_or_default(),
+                decide_time: Some(timestamp(decision.time_ms)),
+            })
+            .collect(),
+        create_time: Some(timestamp(approval.created_ms)),
+        expire_time: Some(timestamp(approval.deadline_ms)),
+        cancel_reason: approval.cancel_reason.clone().unwrap_or_default(),
+    }
+}
+
+fn state(state: ApprovalState) -> v1::approval::State {
+    use v1::approval::State;
+    match state {
+        ApprovalState::Pending => State::Pending,
+        ApprovalState::Queued => State::Queued,
+        ApprovalState::Approved => State::Approved,
+        ApprovalState::Denied => State::Denied,
+        ApprovalState::Expired => State::Expired,
+        ApprovalState::Cancelled => State::Cancelled,
+        ApprovalState::Consumed => State::Consumed,
+    }
+}
+
+/// The state of a filter, if one was given.
+pub(crate) fn approval_state(state: v1::approval::State) -> Option<ApprovalState> {
+    use v1::approval::State;
+    match state {
+        State::Unspecified => None,
+        State::Pending => Some(ApprovalState::Pending),
+        State::Queued => Some(ApprovalState::Queued),
+        State::Approved => Some(ApprovalState::Approved),
+        State::Denied => Some(ApprovalState::Denied),
+        State::Expired => Some(ApprovalState::Expired),
+        State::Cancelled => Some(ApprovalState::Cancelled),
+        State::Consumed => Some(ApprovalState::Consumed),
+    }
+}

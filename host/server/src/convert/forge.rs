@@ -1,0 +1,167 @@
+//! What happens in a forge, and what it made.
+
+use nexus_forge::{
+    Detail, Diagnostic, Event, Forged, ForgedState, Lineage, NotPublished, Stage, StageState,
+};
+use nexus_manifest::Manifest;
+use nexus_proto::v1;
+
+use super::{agent, duration, permissions, timestamp};
+
+/// An event for the wire.
+pub(crate) fn forge_event(event: &Event) -> v1::ForgeEvent {
+    v1::ForgeEvent {
+        sequence: event.sequence,
+        stage: match event.stage {
+            Stage::Spec => v1::forge_event::Stage::Spec,
+            Stage::Review => v1::forge_event::Stage::Review,
+            Stage::Source => v1::forge_event::Stage::Source,
+            Stage::Build => v1::forge_event::Stage::Build,
+            Stage::Proof => v1::forge_event::Stage::Proof,
+            Stage::SelfTest => v1::forge_event::Stage::SelfTest,
+            Stage::Publish => v1::forge_event::Stage::Publish,
+        }
+        .into(),
+        state: match event.state {
+            StageState::Running => v1::forge_event::State::Running,
+            StageState::Succeeded => v1::forge_event::State::Succeeded,
+            StageState::Failed => v1::forge_event::State::Failed,
+            StageState::Stopped => v1::forge_event::State::Stopped,
+        }
+        .into(),
+        start_time: Some(timestamp(event.started_ms)),
+        duration: event.duration.map(duration),
+        detail: event.detail.as_ref().map(detail),
+    }
+}
+
+fn detail(detail: &Detail) -> v1::forge_event::Detail {
+    use v1::forge_event::Detail as Wire;
+    match detail {
+        Detail::Spec { manifest, template } => Wire::Spec(spec(manifest, template.as_deref())),
+        Detail::Diagnostics(all) => Wire::Diagnostics(v1::Diagnostics {
+            diagnostics: all.iter().map(diagnostic).collect(),
+            truncated: false,
+        }),
+        Detail::NeedsParameters(needs) => Wire::NeedsParameters(v1::NeedsParameters {
+            template: needs.template.clone().unwrap_or_default(),
+            parameters: needs
+                .parameters
+                .iter()
+                .map(|missing| v1::TemplateParameter {
+                    name: missing.name.clone(),
+                    description: missing.description.clone(),
+                    example: missing.example.clone(),
+                })
+                .collect(),
+            templates: needs.templates.clone(),
+        }),
+        Detail::NeedsReview {
+            approval,
+            manifest,
+            permissions_digest,
+        } => Wire::Review(v1::NeedsReview {
+            approval: format!("approvals/{approval}"),
+            permissions: permissions(manifest),
+            permissions_digest: permissions_digest.to_string(),
+        }),
+        Detail::Component {
+            digest,
+            size,
+            imports,
+        } => Wire::Component(v1::BuiltComponent {
+            component_digest: digest.to_string(),
+            size_bytes: *size as u64,
+            imports: imports.clone(),
+        }),
+        Detail::Published(live) => Wire::Published(agent(live)),
+        Detail::NotPublished { reason, digest } => Wire::NotPublished(v1::NotPublished {
+            reason: match reason {
+                NotPublished::HotReloadOff => v1::not_published::Reason::HotReloadOff,
+                NotPublished::ValidateOnly => v1::not_published::Reason::ValidateOnly,
+            }
+            .into(),
+            component_digest: digest.to_string(),
+        }),
+        Detail::Log(line) => Wire::Log(line.clone()),
+        Detail::ModelText(text) => Wire::ModelText(text.clone()),
+        Detail::Failure(why) => Wire::Failure(why.clone()),
+    }
+}
+
+fn spec(manifest: &Manifest, template: Option<&str>) -> v1::ForgeSpec {
+    v1::ForgeSpec {
+        agent_id: manifest.name.to_string(),
+        summary: manifest.summary.clone(),
+        template: template.unwrap_or_default().to_owned(),
+        input_schema: manifest
+            .input
+            .as_ref()
+            .map(|s| s.as_str().to_owned())
+            .unwrap_or_default(),
+        permissions: permissions(manifest),
+    }
+}
+
+fn diagnostic(diagnostic: &Diagnostic) -> v1::Diagnostic {
+    use nexus_forge::build::Level;
+    v1::Diagnostic {
+        severity: match diagnostic.level {
+            Level::Error => v1::diagnostic::Severity::Error,
+            Level::Warning => v1::diagnostic::Severity::Warning,
+            _ => v1::diagnostic::Severity::Note,
+        }
+        .into(),
+        code: diagnostic.code.clone().unwrap_or_default(),
+        message: diagnostic.message.clone(),
+        file: "src/lib.rs".to_owned(),
+        line: diagnostic.line,
+        column: diagnostic.column,
+        rendered: diagnostic.rendered.clone(),
+    }
+}
+
+/// Where a component came from.
+pub(crate) fn lineage(lineage: &Lineage) -> v1::Lineage {
+    v1::Lineage {
+        mode: mode(&lineage.mode).into(),
+        prompt_digest: lineage.prompt_digest.to_string(),
+        model: lineage.model.clone().unwrap_or_default(),
+        template: lineage.template.clone().unwrap_or_default(),
+        spec: lineage.spec.clone(),
+        source: lineage.source.clone(),
+        manifest: lineage.manifest.clone(),
+        toolchain: lineage.toolchain.clone(),
+        flags: lineage.flags.clone(),
+        component_digest: lineage.component.to_string(),
+        create_time: Some(timestamp(lineage.created_ms)),
+    }
+}
+
+fn mode(mode: &str) -> v1::ForgeMode {
+    match mode {
+        "template" => v1::ForgeMode::Template,
+        "source" => v1::ForgeMode::Source,
+        "model" => v1::ForgeMode::Model,
+        _ => v1::ForgeMode::Unspecified,
+    }
+}
+
+/// One component that this host has forged, if anything of it is left.
+pub(crate) fn forged_agent(forged: &Forged) -> v1::ForgedAgent {
+    v1::ForgedAgent {
+        agent: crate::names::of_agent(&forged.agent),
+        state: match forged.state {
+            ForgedState::Published => v1::forged_agent::State::Published,
+            ForgedState::Review => v1::forged_agent::State::Review,
+            ForgedState::Held => v1::forged_agent::State::Held,
+            ForgedState::Refused => v1::forged_agent::State::Refused,
+        }
+        .into(),
+        mode: mode(&forged.mode).into(),
+        component_digest: forged.component.to_string(),
+        create_time: Some(timestamp(forged.created_ms)),
+        duration: Some(duration(forged.duration)),
+        principal: forged.principal.to_string(),
+    }
+}

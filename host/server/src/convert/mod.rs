@@ -1,0 +1,17 @@
+//! Inner types to messages. Nothing here decides anything.
+
+mod agent;
+mod approval;
+mod audit;
+mod forge;
+mod invocation;
+mod permission;
+mod time;
+
+pub(crate) use agent::{agent, agent_event, etag, generation};
+pub(crate) use approval::{approval, approval_state};
+pub(crate) use audit::{checkpoint, event};
+pub(crate) use forge::{forge_event, forged_agent, lineage};
+pub(crate) use invocation::{invocation, invocation_event, invocation_state};
+pub(crate) use permission::permissions;
+pub(crate) use time::{duration, from_duration, now, timestamp};

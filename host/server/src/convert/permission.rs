@@ -1,0 +1,53 @@
+//! Permissions.
+
+use nexus_manifest::{Access, Manifest, Origin, PeerPermission, Permission};
+use nexus_proto::v1;
+
+/// What a manifest asks for, as data and as a line for people.
+pub(crate) fn permissions(manifest: &Manifest) -> Vec<v1::Permission> {
+    manifest.permissions.iter().map(permission).collect()
+}
+
+fn permission(permission: &Permission) -> v1::Permission {
+    use v1::permission::Permission as Wire;
+    let origins = |all: &[Origin]| all.iter().map(ToString::to_string).collect();
+    let wire = match permission {
+        Permission::Http(http) => Wire::Http(v1::HttpPermission {
+            origin: http.origin.to_string(),
+            methods: http.methods.iter().map(ToString::to_string).collect(),
+            paths: http.paths.clone(),
+            reads: http
+                .reads
+                .iter()
+                .map(|rule| v1::ReadRule {
+                    pointer: rule.pointer.clone(),
+                    values: rule.values.clone(),
+                })
+                .collect(),
+        }),
+        Permission::Secret(secret) => Wire::Secret(v1::SecretPermission {
+            secret: format!("secrets/{}", secret.name),
+            audience: origins(&secret.audience),
+        }),
+        Permission::Memory(memory) => Wire::Memory(v1::MemoryPermission {
+            space: format!("spaces/{}", memory.space),
+            access: match memory.access {
+                Access::Read => v1::Access::Read,
+                Access::ReadWrite => v1::Access::ReadWrite,
+            }
+            .into(),
+        }),
+        Permission::Peer(peer) => Wire::Peer(v1::PeerPermission {
+            peer: Some(match peer {
+                PeerPermission::Agent(name) => {
+                    v1::peer_permission::Peer::Agent(format!("agents/{name}"))
+                }
+                PeerPermission::Tag(tag) => v1::peer_permission::Peer::Tag(tag.to_string()),
+            }),
+        }),
+    };
+    v1::Permission {
+        display: permission.to_string(),
+        permission: Some(wire),
+    }
+}

@@ -1,0 +1,256 @@
+//! The host as a whole: every part opened in order, wired once.
+
+use std::fs::{DirBuilder, File};
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use nexus_audit::{Audit, Event, EventKind, SigningKey};
+use nexus_effects::http::{Egress, EgressOptions};
+use nexus_effects::memory::Memory;
+use nexus_forge::Forge;
+use nexus_gate::{Gate, Policy};
+use nexus_proto::v1;
+use nexus_runtime::{HostLimits, Runtime, Services};
+use nexus_store::{Blobs, RedbStore, Store};
+use nexus_vault::{MasterKey, Vault};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use crate::auth::Tokens;
+use crate::config::Config;
+use crate::publish::Reviews;
+
+/// Everything that serves requests. A handle: clones share all of it.
+#[derive(Clone)]
+pub struct Host {
+    /// Where it keeps what it must not lose.
+    pub data_dir: Arc<PathBuf>,
+    /// What capabilities work with.
+    pub services: Arc<Services>,
+    /// Agents and their invocations.
+    pub runtime: Runtime,
+    /// Words to agents.
+    pub forge: Forge,
+    /// Who may call.
+    pub tokens: Tokens,
+    /// Uploads that wait for a person.
+    pub reviews: Reviews,
+}
+
+impl Host {
+    /// Opens the data directory, or makes it, and everything in it.
+    ///
+    /// The order is that of dependence: what is opened later stands on what was opened before, and
+    /// whatever fails names the file and what to do.
+    pub async fn open(config: &Config, listening: SocketAddr) -> anyhow::Result<Self> {
+        let data_dir = config.data_dir();
+        private_dir(&data_dir)?;
+        let in_data = |name: &str| data_dir.join(name);
+
+        let store: Arc<dyn Store> = RedbStore::open(&data_dir, nexus_store::Options::default())?;
+        let blobs = Blobs::open(&in_data("blobs")).context("failed to open the blobs")?;
+        let signing = SigningKey::load_or_create(&in_data("audit.key"))
+            .context("failed to open the audit signing key")?;
+        let audit = Audit::open(Arc::clone(&store), signing)
+            .await
+            .context("failed to open the audit trail")?;
+        let master = MasterKey::load_or_create(&in_data("vault.key"))
+            .context("failed to open the vault key")?;
+        let vault = Vault::open(Arc::clone(&store), audit.clone(), master)
+            .await
+            .context("failed to open the vault")?;
+        let gate = Gate::open(nexus_gate::Options {
+            deadline: config.approvals.deadline(),
+            self_approval: config.approvals.self_approval,
+            ..nexus_gate::Options::new(
+                Arc::clone(&store),
+                audit.clone(),
+                vault.clone(),
+                policy(config)?,
+            )
+        })
+        .await
+        .context("failed to open the gate")?;
+        let egress = Arc::new(Egress::new(egress(config)?)?);
+        let memory = Memory::new(Arc::clone(&store), audit.clone());
+
+        let services = Arc::new(Services {
+            store,
+            blobs,
+            audit,
+            vault,
+            gate,
+            egress,
+            memory,
+        });
+        let runtime = Runtime::open(
+            runtime_options(config, &data_dir),
+            Arc::clone(&services),
+            nexus_capabilities::link,
+        )
+        .await
+        .context("failed to open the runtime")?;
+        let forge = Forge::open(forge_options(config, &data_dir)?, runtime.clone())
+            .await
+            .context("failed to open the forge")?;
+        let tokens = Tokens::open(Arc::clone(&services.store), services.audit.clone()).await?;
+        tokens.ensure_operator(&in_data("operator.token")).await?;
+
+        let detail = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "listen": listening.to_string() });
+        services
+            .audit
+            .write(Event::new(EventKind::HostStarted).detail(detail))
+            .await?;
+        Ok(Self {
+            data_dir: Arc::new(data_dir),
+            services,
+            runtime,
+            forge,
+            tokens,
+            reviews: Reviews::default(),
+        })
+    }
+
+    /// Ends what still runs and writes the last record and checkpoint.
+    pub async fn close(&self, grace: Duration) {
+        self.runtime.drain(grace).await;
+        let stopped = self
+            .services
+            .audit
+            .write(Event::new(EventKind::HostStopped))
+            .await;
+        let checkpoint = self.services.audit.checkpoint().await;
+        if stopped.is_err() || checkpoint.is_err() {
+            tracing::warn!("the end of the audit trail could not be written");
+        }
+    }
+
+    /// What works and what is missing.
+    pub(crate) async fn checks(&self) -> Vec<v1::Check> {
+        let mut checks = vec![check(
+            "store",
+            self.services.store.head(nexus_audit::LOG).await.map(drop),
+        )];
+        checks.extend(
+            self.forge
+                .checks()
+                .await
+                .into_iter()
+                .map(|(part, result)| check(part, result)),
+        );
+        checks
+    }
+}
+
+fn check<E: std::error::Error + 'static>(part: &str, result: Result<(), E>) -> v1::Check {
+    let (state, message) = match &result {
+        Ok(()) => (v1::check::State::Ok, String::new()),
+        Err(error) => (v1::check::State::Missing, crate::fault::chain(error)),
+    };
+    v1::Check {
+        part: part.to_owned(),
+        state: state.into(),
+        message,
+    }
+}
+
+/// Makes the data directory for its owner alone.
+fn private_dir(dir: &Path) -> anyhow::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .with_context(|| {
+            format!(
+                "failed to make the data directory {}; choose another with --data",
+                dir.display()
+            )
+        })
+}
+
+fn policy(config: &Config) -> anyhow::Result<Policy> {
+    let Some(path) = &config.approvals.policy else {
+        return Ok(Policy::shipped());
+    };
+    let text = read(path)?;
+    Policy::parse(&text).with_context(|| {
+        format!(
+            "the policy {} is refused; the host does not start on a policy that it can't evaluate",
+            path.display()
+        )
+    })
+}
+
+fn egress(config: &Config) -> anyhow::Result<EgressOptions> {
+    let mut extra_roots = Vec::new();
+    if let Some(path) = &config.egress.extra_roots {
+        let pem = read(path)?;
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            extra_roots.push(
+                certificate.with_context(|| format!("{} does not read as PEM", path.display()))?,
+            );
+        }
+        if extra_roots.is_empty() {
+            bail!("{} holds no certificate", path.display());
+        }
+    }
+    Ok(EgressOptions {
+        private_origins: config.egress.private_origins.clone(),
+        extra_roots,
+        ..EgressOptions::default()
+    })
+}
+
+fn runtime_options(config: &Config, data_dir: &Path) -> nexus_runtime::Options {
+    let set = &config.runtime;
+    nexus_runtime::Options {
+        slots: set.instances,
+        limits: HostLimits {
+            memory: set.memory_bytes,
+            cpu: Duration::from_millis(set.cpu_ms),
+            wall: Duration::from_millis(set.wall_ms),
+            concurrent_per_agent: set.concurrency_per_agent,
+            ..HostLimits::default()
+        },
+        ..nexus_runtime::Options::new(data_dir)
+    }
+}
+
+fn forge_options(config: &Config, data_dir: &Path) -> anyhow::Result<nexus_forge::Options> {
+    let model = match &config.model {
+        None => None,
+        Some(model) => {
+            let api_key = match &model.api_key_env {
+                None => None,
+                Some(name) => Some(std::env::var(name).with_context(|| {
+                    format!("[model] names the variable {name} for the API key, and it is not set")
+                })?),
+            };
+            Some(nexus_forge::ModelConfig {
+                base_url: model.base_url.clone(),
+                model: model.model.clone(),
+                api_key: api_key.map(Into::into),
+            })
+        }
+    };
+    Ok(nexus_forge::Options {
+        cargo: config.forge.cargo.clone(),
+        rustc: config.forge.rustc.clone(),
+        allow_unsandboxed: config.forge.allow_unsandboxed,
+        model,
+        ..nexus_forge::Options::new(data_dir.join("forge"))
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|mut file| file.read_to_string(&mut text))
+        .with_context(|| format!("failed to read {}", path.display()))?;
+    Ok(text)
+}

@@ -1,0 +1,223 @@
+//! Uploads on their way to being callable: through the gate, and past a person where policy asks one.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nexus_gate::{Approval, ApprovalId, Observer, Principal, Refusal, kind};
+use nexus_manifest::AgentName;
+use nexus_runtime::{
+    CompileError, Generation, PrepareError, Prepared, Publish, PublishError, Runtime,
+};
+use nexus_store::Commit;
+use serde_json::{Map, json};
+use tokio::sync::{oneshot, watch};
+use tonic::Status;
+
+use crate::fault::{Fault, chain};
+use crate::host::Host;
+
+/// How a publication ended, for everyone who waits for it.
+pub(crate) type Done = watch::Receiver<Option<Result<Arc<Generation>, Status>>>;
+
+/// What became of an upload so far.
+pub(crate) enum Published {
+    /// It is callable.
+    Live(Arc<Generation>),
+    /// A person is asked.
+    Review(Review),
+}
+
+/// An upload that waits for a person.
+#[derive(Clone)]
+pub(crate) struct Review {
+    pub(crate) approval: ApprovalId,
+    pub(crate) done: Done,
+}
+
+/// The uploads that wait for a person, by agent and digest of the permissions.
+#[derive(Clone, Default)]
+pub struct Reviews(Arc<Mutex<HashMap<(AgentName, String), Review>>>);
+
+impl Reviews {
+    pub(crate) fn find(&self, agent: &AgentName, permissions_digest: &str) -> Option<Review> {
+        let key = (agent.clone(), permissions_digest.to_owned());
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned()
+    }
+
+    fn insert(&self, key: (AgentName, String), review: Review) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, review);
+    }
+
+    fn remove(&self, key: &(AgentName, String), approval: ApprovalId) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A later upload with the same permissions has taken the place.
+        if all
+            .get(key)
+            .is_some_and(|review| review.approval == approval)
+        {
+            all.remove(key);
+        }
+    }
+}
+
+/// Takes a component to the gate. Returns when it is live, or when a person is asked; the
+/// publication then goes on by itself and ends with the decision.
+pub(crate) async fn begin(
+    host: &Host,
+    prepared: Prepared,
+    principal: &Principal,
+) -> Result<Published, Status> {
+    let (asked, asking) = oneshot::channel();
+    let (end, done) = watch::channel(None);
+    let key = (
+        prepared.agent().clone(),
+        prepared.permissions_digest.to_string(),
+    );
+    let (runtime, principal) = (host.runtime.clone(), principal.clone());
+    let watcher = Watcher(Mutex::new(Some(asked)));
+    tokio::spawn(async move {
+        let published = publish(&runtime, prepared, &principal, &watcher).await;
+        // Nobody may be waiting any more.
+        let _ = end.send(Some(published));
+    });
+    let Ok(approval) = asking.await else {
+        // The watcher was dropped without having been told anything: nobody had to be asked.
+        return finish(done).await.map(Published::Live);
+    };
+    let review = Review { approval, done };
+    host.reviews.insert(key.clone(), review.clone());
+    let (reviews, mut done) = (host.reviews.clone(), review.done.clone());
+    tokio::spawn(async move {
+        let _ = done.wait_for(Option::is_some).await;
+        reviews.remove(&key, approval);
+    });
+    Ok(Published::Review(review))
+}
+
+/// Waits for the end of a publication.
+pub(crate) async fn finish(mut done: Done) -> Result<Arc<Generation>, Status> {
+    let ended = done.wait_for(Option::is_some).await;
+    match ended.ok().and_then(|ended| ended.clone()) {
+        Some(ended) => ended,
+        None => Err(Fault::unavailable(
+            "STOPPING",
+            "the host is stopping; deploy again when it is back",
+        )
+        .into()),
+    }
+}
+
+async fn publish(
+    runtime: &Runtime,
+    prepared: Prepared,
+    principal: &Principal,
+    watcher: &Watcher,
+) -> Result<Arc<Generation>, Status> {
+    let origin = Map::from_iter([("mode".to_owned(), json!("upload"))]);
+    let action = prepared.action(principal, origin);
+    let payload = action.payload.clone();
+    let checked = runtime
+        .services()
+        .gate
+        .check::<kind::Publish>(action, watcher)
+        .await;
+    watcher
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    let permit = checked.map_err(|refusal| refuse_review(prepared.agent(), &refusal))?;
+    let published = runtime
+        .publish_permitted(permit, &payload, prepared, Publish::by(principal.clone()))
+        .await;
+    published.map_err(refuse_publish)
+}
+
+/// Tells who waits for the upload that a person is asked.
+struct Watcher(Mutex<Option<oneshot::Sender<ApprovalId>>>);
+
+impl Observer for Watcher {
+    fn waiting(&self, _: &mut Commit, approval: &Approval) {
+        if let Some(asked) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // The client may have left; the approval stays.
+            let _ = asked.send(approval.id);
+        }
+    }
+
+    fn resumed(&self) {}
+}
+
+fn refuse_review(agent: &AgentName, refusal: &Refusal) -> Status {
+    let message = format!("{agent} is not published: {refusal}");
+    match refusal {
+        Refusal::Denied(_) => Fault::new(tonic::Code::PermissionDenied, "REVIEW_DENIED", message),
+        Refusal::Forbidden(_) => Fault::new(tonic::Code::PermissionDenied, "FORBIDDEN", message),
+        Refusal::Unavailable(_) => Fault::unavailable("NOT_RECORDED", message),
+        Refusal::Invalid(_) => Fault::new(tonic::Code::InvalidArgument, "INVALID_AGENT", message),
+        Refusal::Expired | Refusal::Unattended | Refusal::Cancelled => {
+            Fault::precondition("REVIEW_ENDED", message)
+        }
+    }
+    .with("agent", agent.as_str())
+    .into()
+}
+
+/// Why a component is refused, and what its author does about it.
+pub(crate) fn refuse_component(error: PrepareError) -> Status {
+    let message = chain(&error);
+    match error {
+        PrepareError::TooLarge { .. } => Fault::exhausted("COMPONENT_TOO_LARGE", message),
+        PrepareError::Shape(_) | PrepareError::Package(_) => {
+            Fault::new(tonic::Code::InvalidArgument, "INVALID_COMPONENT", message)
+        }
+        PrepareError::Manifest(_) => {
+            Fault::new(tonic::Code::InvalidArgument, "INVALID_MANIFEST", message)
+        }
+        PrepareError::Proof(_) => {
+            Fault::new(tonic::Code::InvalidArgument, "MANIFEST_MISMATCH", message)
+        }
+        PrepareError::Compile(error @ (CompileError::Start(_) | CompileError::Crashed(_))) => {
+            Fault::internal(&error)
+        }
+        _ => Fault::new(
+            tonic::Code::InvalidArgument,
+            "COMPONENT_DOES_NOT_RUN",
+            message,
+        ),
+    }
+    .into()
+}
+
+/// Why an agent was not changed.
+pub(crate) fn refuse_publish(error: PublishError) -> Status {
+    match &error {
+        PublishError::OwnedByAnother { agent, owner } => Fault::new(
+            tonic::Code::PermissionDenied,
+            "OWNED_BY_ANOTHER",
+            format!("{agent} belongs to {owner}; deploy under another name, or ask {owner} or an operator to remove it"),
+        )
+        .with("agent", agent.as_str())
+        .with("owner", owner.as_str()),
+        PublishError::UnknownAgent(agent) => {
+            Fault::not_found("agent", &crate::names::of_agent(agent), "ListAgents shows them")
+        }
+        PublishError::UnknownGeneration { agent, number } => Fault::not_found(
+            "generation",
+            &format!("{}/generations/{number}", crate::names::of_agent(agent)),
+            "ListGenerations shows those that are kept",
+        ),
+        PublishError::NotPermitted(_) => Fault::precondition("PERMIT_VOID", chain(&error)),
+        PublishError::Commit(nexus_store::CommitError::Full) => {
+            Fault::exhausted("DISK_FULL", "the host's disk is full; nothing was changed")
+        }
+        _ => Fault::internal(&error),
+    }
+    .into()
+}

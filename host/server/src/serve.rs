@@ -1,0 +1,218 @@
+//! Serving: from options to a drained stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, bail};
+use nexus_proto::v1::agent_service_server::AgentServiceServer;
+use nexus_proto::v1::approval_service_server::ApprovalServiceServer;
+use nexus_proto::v1::audit_service_server::AuditServiceServer;
+use nexus_proto::v1::forge_service_server::ForgeServiceServer;
+use nexus_proto::v1::invocation_service_server::InvocationServiceServer;
+use nexus_proto::v1::memory_service_server::MemoryServiceServer;
+use nexus_proto::v1::system_service_server::SystemServiceServer;
+use nexus_proto::v1::vault_service_server::VaultServiceServer;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tower::Layer as _;
+
+use crate::auth::AuthLayer;
+use crate::config::Config;
+use crate::host::Host;
+use crate::service;
+
+/// The largest request message; components travel in chunks.
+const MAX_MESSAGE: usize = 4 << 20;
+/// Streams of one connection at once.
+const MAX_STREAMS: u32 = 1024;
+/// Bytes of request headers.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// What the command line says of serving.
+#[derive(Debug, Clone, Default)]
+pub struct ServeOptions {
+    /// The configuration file.
+    pub config: Option<PathBuf>,
+    /// The data directory, in place of the configured one.
+    pub data: Option<PathBuf>,
+    /// The listener's address, in place of the configured one.
+    pub listen: Option<SocketAddr>,
+    /// Print the configuration in force and stop.
+    pub print_config: bool,
+}
+
+/// Reads the configuration, opens the host, serves until SIGINT or SIGTERM, and drains.
+///
+/// Builds its own Tokio runtime: guests and connections share its threads, and its poll interval is
+/// what keeps a looping guest from delaying others.
+pub fn main(options: &ServeOptions) -> anyhow::Result<()> {
+    let config = configure(options)?;
+    if options.print_config {
+        use std::io::Write as _;
+        std::io::stdout().write_all(config.to_toml()?.as_bytes())?;
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.runtime.worker_threads())
+        // The default of 61 lets looping guests hold up everybody's input for 61 of their ticks.
+        .event_interval(8)
+        .enable_all()
+        .build()
+        .context("failed to start the threads")?;
+    runtime.block_on(serve(config))
+}
+
+fn configure(options: &ServeOptions) -> anyhow::Result<Config> {
+    let mut config = match &options.config {
+        Some(path) => Config::load(path)?,
+        None => Config::default(),
+    };
+    if let Some(data) = &options.data {
+        config.data.dir = Some(data.clone());
+    }
+    if let Some(listen) = options.listen {
+        config.server.listen = listen;
+    }
+    Ok(config)
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let listen = config.server.listen;
+    if !listen.ip().is_loopback() && !config.server.allow_plaintext {
+        bail!(
+            "{listen} is not a loopback address, and without TLS tokens would travel in clear; listen on \
+             127.0.0.1 behind a TLS proxy, or set `allow_plaintext = true` under [server]"
+        );
+    }
+    // Bound before anything else: a port in use must not cost a start of the store.
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("failed to listen on {listen}; stop what uses it, or choose another with --listen")
+    })?;
+    let address = listener.local_addr()?;
+    let drain = Duration::from_secs(config.server.drain_seconds);
+    let host = Host::open(&config, address).await?;
+    let endpoint = host.data_dir.join("endpoint");
+    std::fs::write(&endpoint, format!("http://{address}\n"))
+        .with_context(|| format!("failed to write {}", endpoint.display()))?;
+    announce(address)?;
+    tracing::info!(%address, data = %host.data_dir.display(), "serving");
+
+    let stop = CancellationToken::new();
+    let served = tokio::spawn(run(host.clone(), listener, stop.clone()));
+    stopped().await?;
+    tracing::info!(seconds = drain.as_secs(), "draining");
+    stop.cancel();
+    let _ = std::fs::remove_file(&endpoint);
+    // Idle connections and silent clients could hold a graceful stop for ever; invocations get the
+    // same time, and what they were doing is in the trail before the process ends.
+    let (served, ()) = tokio::join!(tokio::time::timeout(drain, served), host.close(drain));
+    if served.is_err() {
+        tracing::warn!("connections were still open at the end of the drain");
+    }
+    Ok(())
+}
+
+async fn run(host: Host, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health
+        .set_service_status("", tonic_health::ServingStatus::Serving)
+        .await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(nexus_proto::DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let auth = AuthLayer::new(host.tokens.clone());
+    let services = &host.services;
+    macro_rules! service {
+        ($server:ident, $service:expr) => {
+            $server::new($service).max_decoding_message_size(MAX_MESSAGE)
+        };
+    }
+    let routes = tonic::service::Routes::new(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(service!(
+            AgentServiceServer,
+            service::agents::Agents { host: host.clone() }
+        ))
+        .add_service(service!(
+            InvocationServiceServer,
+            service::invocations::Invocations {
+                runtime: host.runtime.clone()
+            }
+        ))
+        .add_service(service!(
+            ApprovalServiceServer,
+            service::approvals::Approvals {
+                gate: services.gate.clone()
+            }
+        ))
+        .add_service(service!(
+            ForgeServiceServer,
+            service::forge::Forging { host: host.clone() }
+        ))
+        .add_service(service!(
+            VaultServiceServer,
+            service::vault::Secrets {
+                vault: services.vault.clone()
+            }
+        ))
+        .add_service(service!(
+            MemoryServiceServer,
+            service::memory::Spaces {
+                memory: services.memory.clone()
+            }
+        ))
+        .add_service(service!(
+            AuditServiceServer,
+            service::audit::Trail {
+                audit: services.audit.clone()
+            }
+        ))
+        .add_service(service!(
+            SystemServiceServer,
+            service::system::System {
+                host: host.clone(),
+                started: SystemTime::now()
+            }
+        ));
+    Server::builder()
+        .layer(tower::layer::layer_fn(move |inner| auth.layer(inner)))
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .http2_max_pending_accept_reset_streams(Some(64))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stop.cancelled_owned(),
+        )
+        .await?;
+    Ok(())
+}
+
+/// Says on standard output that the host answers, for whoever started it.
+fn announce(address: SocketAddr) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "listening on http://{address}")?;
+    output.flush()?;
+    Ok(())
+}
+
+/// Returns when a stop was asked for.
+async fn stopped() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! `AgentService`: components in, agents out.
+
+mod upload;
+
+use std::sync::Arc;
+
+use nexus_gate::{State, Verdict};
+use nexus_manifest::{AgentName, Manifest};
+use nexus_proto::v1;
+use nexus_proto::v1::agent_service_server::AgentService;
+use nexus_runtime::{AgentChange, Generation, GenerationInfo};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Events, caller, follow};
+use crate::auth::Caller;
+use crate::fault::Fault;
+use crate::host::Host;
+use crate::publish::{self, Published, Review};
+use crate::{convert, names, paging};
+
+/// See the module.
+pub(crate) struct Agents {
+    pub(crate) host: Host,
+}
+
+#[tonic::async_trait]
+impl AgentService for Agents {
+    async fn deploy_agent(
+        &self,
+        request: Request<Streaming<v1::DeployAgentRequest>>,
+    ) -> Result<Response<v1::DeployAgentResponse>, Status> {
+        let caller = caller(&request)?;
+        let upload = upload::receive(request.into_inner()).await?;
+        let prepared = self
+            .host
+            .runtime
+            .prepare(upload.component)
+            .await
+            .map_err(publish::refuse_component)?;
+        let manifest = prepared.manifest.clone();
+        if let Some(agent) = upload.agent.filter(|agent| *agent != manifest.name) {
+            let message = format!(
+                "the component's manifest names {}, not {agent}",
+                manifest.name
+            );
+            return Err(Fault::invalid("metadata.agent", message).into());
+        }
+        let permissions_digest = manifest.permissions_digest().to_string();
+        if !upload.permissions_digest.is_empty() && upload.permissions_digest != permissions_digest
+        {
+            let message = format!(
+                "the component asks for other permissions, whose digest is {permissions_digest}"
+            );
+            return Err(Fault::invalid("metadata.permissions_digest", message).into());
+        }
+        let permissions = convert::permissions(&manifest);
+        let accepted = !upload.permissions_digest.is_empty();
+        let published = publish::begin(&self.host, prepared, &caller.principal).await?;
+        let published = match published {
+            // Whoever may decide and has named the very permissions has decided.
+            Published::Review(review) if accepted && caller.role.decides() => {
+                Published::Live(self.accept(review, &caller).await?)
+            }
+            other => other,
+        };
+        Ok(Response::new(match published {
+            Published::Live(generation) => v1::DeployAgentResponse {
+                agent: Some(convert::agent(&generation)),
+                state: v1::deploy_agent_response::State::Live.into(),
+                approval: String::new(),
+                permissions,
+                permissions_digest,
+            },
+            Published::Review(review) => v1::DeployAgentResponse {
+                agent: self
+                    .host
+                    .runtime
+                    .get(&manifest.name)
+                    .map(|live| convert::agent(&live)),
+                state: v1::deploy_agent_response::State::Review.into(),
+                approval: format!("approvals/{}", review.approval),
+                permissions,
+                permissions_digest,
+            },
+        }))
+    }
+
+    async fn accept_agent(
+        &self,
+        request: Request<v1::AcceptAgentRequest>,
+    ) -> Result<Response<v1::Agent>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let name = names::agent("name", &request.name)?;
+        let review = self.host.reviews.find(&name, &request.permissions_digest).ok_or_else(|| {
+            Fault::precondition(
+                "NO_SUCH_REVIEW",
+                format!("no upload of {name} with these permissions waits for review; deploy it again and accept the digest that is answered"),
+            )
+        })?;
+        let generation = self.accept(review, &caller).await?;
+        Ok(Response::new(convert::agent(&generation)))
+    }
+
+    async fn get_agent(
+        &self,
+        request: Request<v1::GetAgentRequest>,
+    ) -> Result<Response<v1::Agent>, Status> {
+        let request = request.into_inner();
+        let live = self.live(&request.name)?;
+        let mut agent = convert::agent(&live);
+        if request.view() == v1::AgentView::Full {
+            let lineage = self.host.forge.lineage(&live.digest).await;
+            agent.lineage = lineage
+                .map_err(|error| Fault::internal(&error))?
+                .as_ref()
+                .map(convert::lineage);
+        }
+        Ok(Response::new(agent))
+    }
+
+    async fn list_agents(
+        &self,
+        request: Request<v1::ListAgentsRequest>,
+    ) -> Result<Response<v1::ListAgentsResponse>, Status> {
+        let request = request.into_inner();
+        let mut all = self.host.runtime.list();
+        all.retain(|live| {
+            request.tag.is_empty()
+                || live
+                    .manifest
+                    .tags
+                    .iter()
+                    .any(|tag| tag.as_str() == request.tag)
+        });
+        all.sort_by(|a, b| a.manifest.name.cmp(&b.manifest.name));
+        let key = |live: &Arc<Generation>| live.manifest.name.to_string();
+        let (page, next_page_token) =
+            paging::cut(all, key, request.page_size, &request.page_token)?;
+        let agents = page.iter().map(|live| convert::agent(live)).collect();
+        Ok(Response::new(v1::ListAgentsResponse {
+            agents,
+            next_page_token,
+        }))
+    }
+
+    async fn delete_agent(
+        &self,
+        request: Request<v1::DeleteAgentRequest>,
+    ) -> Result<Response<()>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let live = self.live(&request.name)?;
+        check_etag(&live, &request.etag)?;
+        let removed = self
+            .host
+            .runtime
+            .remove(&live.manifest.name, &caller.principal)
+            .await;
+        removed.map_err(publish::refuse_publish)?;
+        Ok(Response::new(()))
+    }
+
+    async fn list_generations(
+        &self,
+        request: Request<v1::ListGenerationsRequest>,
+    ) -> Result<Response<v1::ListGenerationsResponse>, Status> {
+        let request = request.into_inner();
+        let live = self.live(&request.parent)?;
+        let mut all = self.kept(live.agent()).await?;
+        all.sort_by_key(|generation| std::cmp::Reverse(generation.number));
+        let key = |generation: &GenerationInfo| format!("{:020}", u64::MAX - generation.number);
+        let (page, next_page_token) =
+            paging::cut(all, key, request.page_size, &request.page_token)?;
+        let mut generations = Vec::with_capacity(page.len());
+        for info in &page {
+            let component = self.host.runtime.component(&info.digest).await;
+            let component = component.map_err(|error| Fault::internal(&error))?;
+            let manifest = nexus_manifest::package::read_manifest(&component);
+            let manifest = manifest.map_err(|error| Fault::internal(&error))?;
+            let manifest = Manifest::parse(&manifest).map_err(|error| Fault::internal(&error))?;
+            generations.push(convert::generation(info, &manifest, live.number));
+        }
+        Ok(Response::new(v1::ListGenerationsResponse {
+            generations,
+            next_page_token,
+        }))
+    }
+
+    async fn rollback_agent(
+        &self,
+        request: Request<v1::RollbackAgentRequest>,
+    ) -> Result<Response<v1::Agent>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let live = self.live(&request.name)?;
+        check_etag(&live, &request.etag)?;
+        let name = &live.manifest.name;
+        let number = match request.generation {
+            0 => self.before(name, live.number).await?,
+            number => number,
+        };
+        let rolled = self
+            .host
+            .runtime
+            .rollback(name, number, &caller.principal)
+            .await;
+        let rolled = rolled.map_err(publish::refuse_publish)?;
+        Ok(Response::new(convert::agent(&rolled)))
+    }
+
+    type WatchAgentsStream = Events<v1::AgentEvent>;
+
+    async fn watch_agents(
+        &self,
+        request: Request<v1::WatchAgentsRequest>,
+    ) -> Result<Response<Self::WatchAgentsStream>, Status> {
+        let agent = names::agent_filter("agent", &request.get_ref().agent)?;
+        let changes = self.host.runtime.watch();
+        let runtime = self.host.runtime.clone();
+        Ok(Response::new(follow(
+            Vec::new(),
+            changes,
+            move |change: AgentChange| {
+                let wanted = agent.as_ref().is_none_or(|agent| *agent == change.agent);
+                wanted.then(|| convert::agent_event(&change, runtime.get(&change.agent).as_deref()))
+            },
+        )))
+    }
+}
+
+impl Agents {
+    fn live(&self, name: &str) -> Result<Arc<Generation>, Status> {
+        let agent = names::agent("name", name)?;
+        self.host
+            .runtime
+            .get(&agent)
+            .ok_or_else(|| Fault::not_found("agent", name, "ListAgents shows them").into())
+    }
+
+    async fn kept(&self, name: &AgentName) -> Result<Vec<GenerationInfo>, Status> {
+        let kept = self.host.runtime.generations(name).await;
+        kept.map_err(|error| Fault::internal(&error).into())
+    }
+
+    async fn before(&self, name: &AgentName, live: u64) -> Result<u64, Status> {
+        let kept = self.kept(name).await?;
+        let numbers = kept.iter().map(|generation| generation.number);
+        numbers
+            .filter(|&number| number < live)
+            .max()
+            .ok_or_else(|| {
+                let message = format!("{name} has no earlier generation that is kept");
+                Fault::precondition("NO_EARLIER_GENERATION", message).into()
+            })
+    }
+
+    /// Approves a review and waits until the agent is callable.
+    async fn accept(&self, review: Review, caller: &Caller) -> Result<Arc<Generation>, Status> {
+        let gate = &self.host.services.gate;
+        let decided = gate
+            .decide(review.approval, Verdict::Approve, None, &caller.principal)
+            .await;
+        let approval =
+            decided.map_err(|error| super::approvals::refuse(&review.approval, error))?;
+        if approval.state == State::Pending {
+            let message = format!(
+                "approvals/{} needs {} people; another one has to approve too",
+                approval.id, approval.required
+            );
+            return Err(Fault::precondition("MORE_APPROVALS_NEEDED", message).into());
+        }
+        publish::finish(review.done).await
+    }
+}
+
+fn check_etag(live: &Generation, etag: &str) -> Result<(), Status> {
+    if etag.is_empty() || etag == convert::etag(live) {
+        return Ok(());
+    }
+    let message = format!(
+        "{} has changed since you read it; get it again",
+        live.manifest.name
+    );
+    Err(Fault::new(tonic::Code::Aborted, "STALE_ETAG", message).into())
+}

@@ -1,0 +1,58 @@
+//! A component arriving in chunks.
+
+use bytes::{Bytes, BytesMut};
+use nexus_manifest::AgentName;
+use nexus_proto::v1;
+use nexus_proto::v1::deploy_agent_request::Payload;
+use tonic::{Status, Streaming};
+
+use crate::fault::Fault;
+use crate::names;
+
+/// The largest component, in bytes.
+pub(crate) const MAX_COMPONENT: usize = 32 << 20;
+
+/// A complete upload.
+pub(super) struct Upload {
+    pub(super) component: Bytes,
+    /// The agent that the caller means to replace, if it said so.
+    pub(super) agent: Option<AgentName>,
+    /// The permissions that the caller has accepted, if any.
+    pub(super) permissions_digest: String,
+}
+
+/// Reads an upload to its end. Whatever is wrong with it, nothing of it stays.
+pub(super) async fn receive(
+    mut stream: Streaming<v1::DeployAgentRequest>,
+) -> Result<Upload, Status> {
+    let first = stream.message().await?.and_then(|message| message.payload);
+    let Some(Payload::Metadata(metadata)) = first else {
+        return Err(Fault::invalid(
+            "metadata",
+            "send the metadata first, then the component in chunks",
+        )
+        .into());
+    };
+    let mut component = BytesMut::new();
+    while let Some(message) = stream.message().await? {
+        let Some(Payload::Chunk(chunk)) = message.payload else {
+            return Err(
+                Fault::invalid("chunk", "after the metadata only chunks may follow").into(),
+            );
+        };
+        if component.len() + chunk.len() > MAX_COMPONENT {
+            let message = format!(
+                "the component is larger than {} MiB; build it with opt-level = \"s\" and strip = true",
+                MAX_COMPONENT >> 20
+            );
+            return Err(Fault::exhausted("COMPONENT_TOO_LARGE", message).into());
+        }
+        component.extend_from_slice(&chunk);
+    }
+    let agent = names::agent_filter("metadata.agent", &metadata.agent)?;
+    Ok(Upload {
+        component: component.freeze(),
+        agent,
+        permissions_digest: metadata.permissions_digest,
+    })
+}

@@ -1,0 +1,283 @@
+//! `InvocationService`: calls of agents.
+
+use std::time::{Duration, SystemTime};
+
+use nexus_gate::{InvocationId, RootOrigin};
+use nexus_manifest::AgentName;
+use nexus_proto::v1;
+use nexus_proto::v1::invocation_service_server::InvocationService;
+use nexus_runtime::{Event, InvocationState, Invoke, InvokeError, Record, Running, Runtime};
+use tokio::sync::broadcast::error::RecvError;
+use tonic::{Code, Request, Response, Status};
+
+use super::{Events, caller};
+use crate::auth::{Caller, Role};
+use crate::fault::Fault;
+use crate::{convert, names, paging};
+
+/// See the module.
+pub(crate) struct Invocations {
+    pub(crate) runtime: Runtime,
+}
+
+#[tonic::async_trait]
+impl InvocationService for Invocations {
+    async fn invoke_agent(
+        &self,
+        request: Request<v1::InvokeAgentRequest>,
+    ) -> Result<Response<v1::Invocation>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let running = self
+            .start(
+                &request.name,
+                request.input,
+                request.request_id,
+                request.timeout,
+                &caller,
+            )
+            .await?;
+        // The invocation has its own task: a client that goes away ends this wait, nothing else.
+        if request.wait_for_decision {
+            running.outcome().await;
+        } else {
+            running.changed(InvocationState::Running).await;
+        }
+        Ok(Response::new(convert::invocation(&running.record())))
+    }
+
+    async fn start_invocation(
+        &self,
+        request: Request<v1::StartInvocationRequest>,
+    ) -> Result<Response<v1::Invocation>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let running = self
+            .start(
+                &request.name,
+                request.input,
+                request.request_id,
+                request.timeout,
+                &caller,
+            )
+            .await?;
+        Ok(Response::new(convert::invocation(&running.record())))
+    }
+
+    async fn get_invocation(
+        &self,
+        request: Request<v1::GetInvocationRequest>,
+    ) -> Result<Response<v1::Invocation>, Status> {
+        let caller = caller(&request)?;
+        let record = self.visible(&request.get_ref().name, &caller).await?;
+        Ok(Response::new(convert::invocation(&record)))
+    }
+
+    async fn list_invocations(
+        &self,
+        request: Request<v1::ListInvocationsRequest>,
+    ) -> Result<Response<v1::ListInvocationsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let agent = names::agent_filter("agent", &request.agent)?;
+        let state = convert::invocation_state(request.state());
+        let wanted = |record: &Record| {
+            may_see(&caller, record)
+                && agent.as_ref().is_none_or(|agent| *agent == record.agent)
+                && state.is_none_or(|state| state == convert::invocation(record).state())
+        };
+        let size = paging::size(request.page_size)?;
+        let mut before = match paging::after(&request.page_token)? {
+            Some(id) => Some(id.parse().map_err(|_| {
+                Fault::invalid("page_token", "use the next_page_token of the page before")
+            })?),
+            None => None,
+        };
+        let mut invocations = Vec::new();
+        loop {
+            let batch = self.runtime.invocations(before.as_ref(), size).await;
+            let batch = batch.map_err(|error| Fault::internal(&error))?;
+            let Some(last) = batch.last().map(|record| record.id) else {
+                return Ok(Response::new(v1::ListInvocationsResponse {
+                    invocations,
+                    next_page_token: String::new(),
+                }));
+            };
+            for record in batch.iter().filter(|record| wanted(record)) {
+                invocations.push(convert::invocation(record));
+                if invocations.len() == size {
+                    let next_page_token = paging::token(&record.id.to_string());
+                    return Ok(Response::new(v1::ListInvocationsResponse {
+                        invocations,
+                        next_page_token,
+                    }));
+                }
+            }
+            before = Some(last);
+        }
+    }
+
+    type WatchInvocationStream = Events<v1::InvocationEvent>;
+
+    async fn watch_invocation(
+        &self,
+        request: Request<v1::WatchInvocationRequest>,
+    ) -> Result<Response<Self::WatchInvocationStream>, Status> {
+        let caller = caller(&request)?;
+        let record = self.visible(&request.get_ref().name, &caller).await?;
+        let first =
+            convert::invocation_event(Event::State(record.state), now_ms(), || record.clone());
+        let Some(running) = self.runtime.running_invocation(&record.id) else {
+            // It has ended: its last state is all there is.
+            return Ok(Response::new(Box::pin(futures::stream::iter([Ok(first)]))));
+        };
+        Ok(Response::new(watch(running)))
+    }
+
+    async fn cancel_invocation(
+        &self,
+        request: Request<v1::CancelInvocationRequest>,
+    ) -> Result<Response<v1::Invocation>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let record = self.visible(&request.name, &caller).await?;
+        if caller.role != Role::Operator && record.principal != caller.principal {
+            let message = format!(
+                "{} belongs to {}; its principal or an operator may cancel it",
+                request.name, record.principal
+            );
+            return Err(Fault::new(Code::PermissionDenied, "NOT_YOURS", message).into());
+        }
+        let Some(running) = self.runtime.running_invocation(&record.id) else {
+            // Cancelling what has ended changes nothing.
+            return Ok(Response::new(convert::invocation(&record)));
+        };
+        let reason = match request.reason.as_str() {
+            "" => format!("cancelled by {}", caller.principal),
+            reason => format!(
+                "cancelled by {}: {}",
+                caller.principal,
+                reason.chars().take(500).collect::<String>()
+            ),
+        };
+        running.cancel(&reason);
+        running.outcome().await;
+        Ok(Response::new(convert::invocation(&running.record())))
+    }
+}
+
+impl Invocations {
+    async fn start(
+        &self,
+        name: &str,
+        input: String,
+        request_id: String,
+        timeout: Option<prost_types::Duration>,
+        caller: &Caller,
+    ) -> Result<Running, Status> {
+        let agent = names::agent("name", name)?;
+        let timeout: Option<Duration> = timeout
+            .map(|timeout| convert::from_duration("timeout", timeout))
+            .transpose()?;
+        if request_id.len() > 128 {
+            return Err(Fault::invalid("request_id", "keep it to 128 bytes").into());
+        }
+        let invoke = Invoke {
+            agent: agent.clone(),
+            input: if input.is_empty() {
+                "{}".to_owned()
+            } else {
+                input
+            },
+            principal: caller.principal.clone(),
+            root: RootOrigin::Interactive,
+            chain: None,
+            request_id: Some(request_id).filter(|id| !id.is_empty()),
+            timeout,
+        };
+        self.runtime
+            .invoke(invoke)
+            .await
+            .map_err(|error| refuse(&agent, error))
+    }
+
+    /// The invocation, if this caller may see it; otherwise it is as if it were not there.
+    async fn visible(&self, name: &str, caller: &Caller) -> Result<Record, Status> {
+        let unknown = || Fault::not_found("invocation", name, "ListInvocations shows them");
+        let id: InvocationId = names::id("name", name, "invocations")?
+            .parse()
+            .map_err(|_| unknown())?;
+        let found = self
+            .runtime
+            .invocation(&id)
+            .await
+            .map_err(|error| Fault::internal(&error))?;
+        let record = found
+            .filter(|record| may_see(caller, record))
+            .ok_or_else(unknown)?;
+        Ok(record)
+    }
+}
+
+/// Callers see their own invocations; those who run and approve see all.
+fn may_see(caller: &Caller, record: &Record) -> bool {
+    caller.role.decides() || record.principal == caller.principal
+}
+
+fn watch(running: Running) -> Events<v1::InvocationEvent> {
+    // Subscribed before the state is read, so that nothing falls between the two.
+    let events = running.events();
+    let past = running.log().into_iter().map(Event::Log);
+    let first = past.chain([Event::State(running.state())]);
+    let ready: Vec<_> = first.map(|event| to_wire(event, &running)).collect();
+    let ended = running.state().is_final();
+    let first = futures::stream::iter(ready.into_iter().map(Ok));
+    let rest = futures::stream::unfold((!ended).then_some((running, events)), |watch| async move {
+        let (running, mut events) = watch?;
+        match events.recv().await {
+            Ok(event) => {
+                let ends = matches!(event, Event::State(state) if state.is_final());
+                let wire = to_wire(event, &running);
+                Some((Ok(wire), (!ends).then_some((running, events))))
+            }
+            Err(RecvError::Lagged(missed)) => {
+                let message = format!("{missed} events were missed; watch again");
+                Some((
+                    Err(Fault::new(Code::Aborted, "WATCH_LAGGED", message).into()),
+                    None,
+                ))
+            }
+            Err(RecvError::Closed) => None,
+        }
+    });
+    Box::pin(futures::StreamExt::chain(first, rest))
+}
+
+fn to_wire(event: Event, running: &Running) -> v1::InvocationEvent {
+    convert::invocation_event(event, now_ms(), || running.record())
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as u64)
+}
+
+fn refuse(agent: &AgentName, error: InvokeError) -> Status {
+    match error {
+        InvokeError::UnknownAgent(name) => {
+            Fault::not_found("agent", &names::of_agent(&name), "ListAgents shows them")
+        }
+        InvokeError::InvalidInput(violations) => Fault::schema(&names::of_agent(agent), &violations),
+        InvokeError::InputTooLarge { limit, .. } => {
+            Fault::invalid("input", format!("keep it to {limit} bytes"))
+        }
+        InvokeError::Busy { .. } => Fault::exhausted(
+            "TOO_MANY_INVOCATIONS",
+            format!("{agent} or this host has as many invocations as it may; try again when some have ended"),
+        ),
+        InvokeError::Stopping => Fault::unavailable("STOPPING", "the host is stopping; call again when it is back"),
+        error => Fault::internal(&error),
+    }
+    .into()
+}

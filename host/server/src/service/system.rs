@@ -1,0 +1,165 @@
+//! `SystemService`: how the host is, and its tokens.
+
+use std::time::SystemTime;
+
+use nexus_gate::{Filter, Page, State};
+use nexus_proto::v1;
+use nexus_proto::v1::system_service_server::SystemService;
+use tonic::{Request, Response, Status};
+
+use super::caller;
+use crate::auth::{Role, TokenError, TokenInfo};
+use crate::convert::{from_duration, timestamp};
+use crate::fault::Fault;
+use crate::host::Host;
+use crate::{names, paging};
+
+/// See the module.
+pub(crate) struct System {
+    pub(crate) host: Host,
+    pub(crate) started: SystemTime,
+}
+
+#[tonic::async_trait]
+impl SystemService for System {
+    async fn get_status(
+        &self,
+        _: Request<v1::GetStatusRequest>,
+    ) -> Result<Response<v1::HostStatus>, Status> {
+        let host = &self.host;
+        let started = self
+            .started
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let hot_reload = host
+            .forge
+            .hot_reload()
+            .await
+            .map_err(|error| Fault::internal(&error))?;
+        let pending = Filter {
+            state: Some(State::Pending),
+            agent: None,
+        };
+        let pending = host
+            .services
+            .gate
+            .approvals(
+                &pending,
+                &Page {
+                    after: None,
+                    limit: 1000,
+                },
+            )
+            .await;
+        let pending = pending.map_err(|error| Fault::internal(&error))?.len() as u64;
+        let audit_sequence = *host.services.audit.subscribe().borrow();
+        Ok(Response::new(v1::HostStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            start_time: Some(timestamp(started.as_millis() as u64)),
+            agents: host.runtime.list().len() as u64,
+            running_invocations: host.runtime.running() as u64,
+            waiting_invocations: host.runtime.waiting() as u64,
+            pending_approvals: pending,
+            hot_reload_enabled: hot_reload.enabled,
+            policy_version: host.services.gate.policy().version().digest().to_string(),
+            audit_sequence,
+            checks: host.checks().await,
+        }))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<v1::CreateTokenRequest>,
+    ) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let role = match request.role() {
+            v1::Role::Operator => Role::Operator,
+            v1::Role::Approver => Role::Approver,
+            v1::Role::Forger => Role::Forger,
+            v1::Role::Caller => Role::Caller,
+            v1::Role::Unspecified => {
+                return Err(
+                    Fault::invalid("role", "use operator, approver, forger or caller").into(),
+                );
+            }
+        };
+        let ttl = request
+            .ttl
+            .map(|ttl| from_duration("ttl", ttl))
+            .transpose()?;
+        let by = caller.principal.to_string();
+        let made = self
+            .host
+            .tokens
+            .create(&request.principal, role, ttl, &by)
+            .await
+            .map_err(refuse)?;
+        Ok(Response::new(v1::CreateTokenResponse {
+            token: Some(token(&made.info)),
+            secret: made.secret,
+        }))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<v1::ListTokensRequest>,
+    ) -> Result<Response<v1::ListTokensResponse>, Status> {
+        let request = request.into_inner();
+        let key = |info: &TokenInfo| format!("{:020} {}", info.created_ms, info.id);
+        let (page, next_page_token) = paging::cut(
+            self.host.tokens.list(),
+            key,
+            request.page_size,
+            &request.page_token,
+        )?;
+        Ok(Response::new(v1::ListTokensResponse {
+            tokens: page.iter().map(token).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::Token>, Status> {
+        let caller = caller(&request)?;
+        let id = names::id("name", &request.get_ref().name, "tokens")?;
+        let revoked = self
+            .host
+            .tokens
+            .revoke(id, &caller.principal.to_string())
+            .await
+            .map_err(refuse)?;
+        Ok(Response::new(token(&revoked)))
+    }
+}
+
+fn token(info: &TokenInfo) -> v1::Token {
+    v1::Token {
+        name: format!("tokens/{}", info.id),
+        principal: info.principal.clone(),
+        role: match info.role {
+            Role::Operator => v1::Role::Operator,
+            Role::Approver => v1::Role::Approver,
+            Role::Forger => v1::Role::Forger,
+            Role::Caller => v1::Role::Caller,
+        }
+        .into(),
+        create_time: Some(timestamp(info.created_ms)),
+        expire_time: info.expires_ms.map(timestamp),
+        revoke_time: info.revoked_ms.map(timestamp),
+    }
+}
+
+fn refuse(error: TokenError) -> Status {
+    match error {
+        TokenError::NotFound(id) => {
+            Fault::not_found("token", &id, "`nexus tokens list` shows them")
+        }
+        TokenError::BadPrincipal(_) => Fault::invalid("principal", error.to_string()),
+        TokenError::LastOperator(_) => Fault::precondition("LAST_OPERATOR", error.to_string()),
+        error => Fault::internal(&error),
+    }
+    .into()
+}
