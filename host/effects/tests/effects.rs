@@ -1,0 +1,17 @@
+//! Effects from outside: real store, vault and gate, servers on loopback that record what reaches them.
+#![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
+
+#[path = "effects/house.rs"]
+mod house;
+#[path = "effects/http.rs"]
+mod http;
+#[path = "effects/memory.rs"]
+mod memory;
+#[path = "effects/network.rs"]
+mod network;
+#[path = "effects/operator.rs"]
+mod operator;
+#[path = "effects/placements.rs"]
+mod placements;
+#[path = "effects/server.rs"]
+mod server;
