@@ -1,16 +1,13 @@
 //! The last stage: the switch, the gate, and the swap.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nexus_gate::{
-    Action, ActionKind, Approval, ApprovalId, Context, EffectClass, Finish, InvocationId, Observer,
-    Payload, Permit, Refusal, RootOrigin, kind,
-};
+use nexus_gate::{Action, Approval, ApprovalId, Observer, Payload, Permit, Refusal, kind};
 use nexus_manifest::Digest;
 use nexus_runtime::{Generation, Prepared, Publish};
 use nexus_store::Commit;
+use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::event::{Detail, NotPublished, Stage, StageState};
@@ -55,8 +52,8 @@ pub(crate) async fn publish(
         return hold(forge, forged, &lineage, &prepared, stages).await;
     }
 
-    let payload = payload(&lineage, &prepared);
-    let action = action(request, &prepared, payload.clone());
+    let action = prepared.action(&request.principal, origin(&lineage));
+    let payload = action.payload.clone();
     // Whoever decides on an approval reads where the component came from.
     save(forge, None, Some(&lineage)).await?;
     let watcher = Watcher {
@@ -84,7 +81,7 @@ pub(crate) async fn publish(
         return hold(forge, forged, &lineage, &prepared, stages).await;
     }
     let publishing = Instant::now();
-    let generation = swap(forge, request, permit, &payload, &lineage, prepared).await?;
+    let generation = swap(forge, request, permit, &payload, prepared).await?;
     forged.duration = forging + publishing.elapsed();
     forged.state = ForgedState::Published;
     save(forge, Some(&forged), None).await?;
@@ -137,53 +134,16 @@ async fn save(forge: &Inner, forged: Option<&Forged>, lineage: Option<&Lineage>)
         .map_err(|error| End::failed(&error))
 }
 
-/// Everything that a person who decides must see.
-fn payload(lineage: &Lineage, prepared: &Prepared) -> Payload {
-    let manifest = &prepared.manifest;
-    let permissions: Vec<String> = manifest.permissions.iter().map(ToString::to_string).collect();
-    let fields = serde_json::json!({
-        "summary": manifest.summary,
-        "version": manifest.version,
-        "permissions": permissions,
-        "permissions_digest": prepared.permissions_digest.to_string(),
-        "imports": prepared.imports,
-        "component_bytes": prepared.component.len(),
-        "mode": lineage.mode,
-        "template": lineage.template,
-        "model": lineage.model,
-        "prompt_digest": lineage.prompt_digest.to_string(),
-        "source_digest": Digest::of(lineage.source.as_bytes()).to_string(),
-        "schedule": manifest.schedule.as_ref().map(|schedule| format!("{} {}", schedule.cron, schedule.zone)),
-    });
-    Payload {
-        fields,
-        parts: Vec::new(),
-    }
-}
-
-fn action(request: &Request, prepared: &Prepared, payload: Payload) -> Action {
-    let context = Context {
-        agent: request.agent.clone(),
-        component: prepared.digest,
-        manifest: prepared.manifest.clone(),
-        principal: request.principal.clone(),
-        invocation: InvocationId::new(),
-        root: RootOrigin::Interactive,
-        chain: Vec::new(),
-        labels: BTreeSet::new(),
-    };
-    Action {
-        kind: ActionKind::Publish,
-        context: Arc::new(context),
-        sequence: 1,
-        capability: "agents",
-        verb: "publish".to_owned(),
-        target: request.agent.to_string(),
-        // The gate raises it to what the permissions are.
-        class: EffectClass::Internal,
-        labels: BTreeSet::new(),
-        payload,
-    }
+/// Where the component came from, for the person who decides.
+fn origin(lineage: &Lineage) -> Map<String, Value> {
+    let told = [
+        ("mode", json!(lineage.mode)),
+        ("template", json!(lineage.template)),
+        ("model", json!(lineage.model)),
+        ("prompt_digest", json!(lineage.prompt_digest)),
+        ("source_digest", json!(Digest::of(lineage.source.as_bytes()))),
+    ];
+    told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 async fn swap(
@@ -191,28 +151,15 @@ async fn swap(
     request: &Request,
     permit: Permit<kind::Publish>,
     payload: &Payload,
-    lineage: &Lineage,
     prepared: Prepared,
 ) -> Result<Arc<Generation>, End> {
-    let digest = prepared.digest;
-    let receipt = permit
-        .start(payload)
-        .await
-        .map_err(|error| End::failed(&error))?;
+    let fields = &payload.fields;
     let publish = Publish {
         // The full origin is under the component's digest; this tells it is there.
-        lineage: Some(serde_json::json!({ "mode": lineage.mode, "source_digest": payload.fields["source_digest"] })),
+        lineage: Some(json!({ "mode": fields["mode"], "source_digest": fields["source_digest"] })),
         ..Publish::by(request.principal.clone())
     };
-    let published = forge.runtime.publish(prepared, publish).await;
-    let finish = Finish {
-        ok: published.is_ok(),
-        result: digest,
-        detail: serde_json::json!({ "generation": published.as_ref().ok().map(|generation| generation.number) }),
-    };
-    if let Err(error) = receipt.finish(finish).await {
-        tracing::warn!(%error, agent = %request.agent, "the end of a publication is not recorded");
-    }
+    let published = forge.runtime.publish_permitted(permit, payload, prepared, publish).await;
     published.map_err(|error| End::failed(&error))
 }
 

@@ -8,3 +8,5 @@ mod rustc;
 pub use builder::{Builder, Built, Options};
 pub use diagnostic::{Diagnostic, Level};
 pub use error::Error;
+pub use rustc::arguments;
+pub use rustc::arguments;

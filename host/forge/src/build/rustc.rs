@@ -32,26 +32,34 @@ pub(super) const FLAGS: &[&str] = &[
     "-Funsafe_code",
 ];
 
-/// The compiler on the job in `directory`, with no right beyond it.
-pub(super) fn job(warm: &Warm, directory: &Path) -> Job {
-    let mut job = Job::new(&warm.toolchain.rustc);
-    job.args = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
+/// What the compiler is called with, to compile the project in `directory` from
+/// there: `src/lib.rs` and `agent.toml` to `out/agent.wasm`. For those who want
+/// to repeat a build by hand.
+pub fn arguments(warm: &Warm, directory: &Path) -> Vec<String> {
+    let mut arguments: Vec<String> = FLAGS.iter().map(|flag| (*flag).to_owned()).collect();
     for (name, library) in &warm.externs {
-        job.args.push("--extern".to_owned());
-        job.args.push(format!("{name}={}", library.display()));
+        arguments.push("--extern".to_owned());
+        arguments.push(format!("{name}={}", library.display()));
     }
     for libraries in [
         crate::toolchain::AGENT_LIBRARIES,
         crate::toolchain::COMPILER_LIBRARIES,
     ] {
         let path = warm.directory.join(libraries);
-        job.args.push(format!("-Ldependency={}", path.display()));
+        arguments.push(format!("-Ldependency={}", path.display()));
     }
-    job.args.push(format!(
+    arguments.push(format!(
         "--remap-path-prefix={}=/agent",
         directory.display()
     ));
-    job.args.extend(["-o", COMPONENT, SOURCE].map(str::to_owned));
+    arguments.extend(["-o", COMPONENT, SOURCE].map(str::to_owned));
+    arguments
+}
+
+/// The compiler on the job in `directory`, with no right beyond it.
+pub(super) fn job(warm: &Warm, directory: &Path) -> Job {
+    let mut job = Job::new(&warm.toolchain.rustc);
+    job.args = arguments(warm, directory);
     job.env = vec![
         // The linker is in the sysroot; nothing else is to be found.
         ("PATH".to_owned(), "/nonexistent".to_owned()),

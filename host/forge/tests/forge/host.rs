@@ -1,18 +1,21 @@
 //! A host of the test's own.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::StreamExt;
 use nexus_audit::{Audit, SigningKey};
 use nexus_effects::http::{Egress, EgressOptions};
 use nexus_effects::memory::Memory;
+use nexus_forge::build::Builder;
 use nexus_forge::{Detail, Event, Forge, Mode, ModelConfig, Options, Request, StageState};
 use nexus_gate::{Gate, Policy, Principal, RootOrigin};
 use nexus_runtime::{Compiler, Invoke, Outcome, Runtime, Services};
 use nexus_store::{Blobs, RedbStore, Store};
 use nexus_vault::{MasterKey, Vault};
 use tempfile::TempDir;
+use tokio::sync::OnceCell;
 
 pub(crate) struct Host {
     pub(crate) forge: Forge,
@@ -23,6 +26,33 @@ pub(crate) struct Host {
 
 pub(crate) fn anna() -> Principal {
     Principal::new("anna")
+}
+
+/// Prepares the libraries once for all hosts of this binary.
+async fn libraries() -> PathBuf {
+    static PREPARED: OnceCell<TempDir> = OnceCell::const_new();
+    let prepared = PREPARED
+        .get_or_init(async || {
+            let directory = TempDir::new().unwrap();
+            let options = nexus_forge::build::Options::new(directory.path());
+            Builder::open(options).unwrap().warm().await.unwrap();
+            directory
+        })
+        .await;
+    prepared.path().join("libraries")
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let to = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            std::fs::copy(&path, &to).unwrap();
+        }
+    }
 }
 
 impl Host {
@@ -51,6 +81,7 @@ impl Host {
             ..nexus_runtime::Options::new(path)
         };
         let runtime = Runtime::open(options, services, nexus_capabilities::link).await.unwrap();
+        copy(&libraries().await, &path.join("forge/libraries"));
         let options = Options {
             model,
             helper: Some(env!("CARGO_BIN_EXE_nexus-forge-helper").into()),
@@ -73,6 +104,7 @@ impl Host {
             root: RootOrigin::Interactive,
             chain: None,
             request_id: None,
+            timeout: None,
         };
         self.runtime.invoke(invoke).await.unwrap().outcome().await
     }
