@@ -8,10 +8,8 @@
 //! anything else in `main`:
 //!
 //! ```no_run
-//! fn main() {
-//!     if std::env::args().nth(1).as_deref() == Some(nexus_sandbox::MODE) {
-//!         nexus_sandbox::exec_main();
-//!     }
+//! if std::env::args().nth(1).as_deref() == Some(nexus_sandbox::MODE) {
+//!     nexus_sandbox::exec_main();
 //! }
 //! ```
 //!

@@ -9,4 +9,3 @@ pub use builder::{Builder, Built, Options};
 pub use diagnostic::{Diagnostic, Level};
 pub use error::Error;
 pub use rustc::arguments;
-pub use rustc::arguments;
