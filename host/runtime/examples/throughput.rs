@@ -1,5 +1,8 @@
 //! Prints how many invocations of a component a second this machine does, on
-//! one thread and on two: `throughput echo.wasm [seconds]`.
+//! one thread and on two, and what each costs in CPU time, which a machine that
+//! is busy with other things tells more truly: `throughput echo.wasm [seconds]`.
+//! The component may import no capability. It is compiled by the example
+//! `compiler`, which has to stand beside this one.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "that is what it is for")]
 
 use std::error::Error;
@@ -19,22 +22,33 @@ fn main() -> Result<(), Box<dyn Error>> {
     let Some(path) = arguments.next() else { return Err("usage: throughput FILE [SECONDS]".into()) };
     let seconds = arguments.next().map_or(Ok(3), |text| text.parse())?;
     let component = std::fs::read(path)?;
-    let mut rates = Vec::new();
+    let (mut rates, mut costs) = (Vec::new(), Vec::new());
     for threads in [1, 2] {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .event_interval(8)
             .enable_all()
             .build()?;
-        let rate = runtime.block_on(measure(component.clone(), threads, Duration::from_secs(seconds)))?;
-        println!("{threads} threads: {rate:.0} invocations/s");
+        let time = Duration::from_secs(seconds);
+        let (rate, cost) = runtime.block_on(measure(component.clone(), threads, time))?;
+        println!("{threads} threads: {rate:.0} invocations/s, {cost:.2} us of CPU each");
         rates.push(rate);
+        costs.push(cost);
     }
-    println!("scaling: {:.2}", rates[1] / rates[0]);
+    println!("scaling: {:.2}, by CPU time {:.2}", rates[1] / rates[0], 2.0 * costs[0] / costs[1]);
     Ok(())
 }
 
-async fn measure(component: Vec<u8>, threads: usize, time: Duration) -> Result<f64, Box<dyn Error>> {
+fn cpu() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+async fn measure(
+    component: Vec<u8>,
+    threads: usize,
+    time: Duration,
+) -> Result<(f64, f64), Box<dyn Error>> {
     let dir = tempfile::TempDir::new()?;
     let path = dir.path();
     let store: Arc<dyn Store> = RedbStore::open(path, nexus_store::Options::default())?;
@@ -61,13 +75,20 @@ async fn measure(component: Vec<u8>, threads: usize, time: Duration) -> Result<f
         memory: Memory::new(store, audit),
     });
     let mut options = Options::new(path);
-    options.compiler = Compiler::default().in_process();
+    let helper = std::env::current_exe()?.with_file_name("compiler");
+    options.compiler = Compiler::default().program(&helper).sandbox(&helper);
     let runtime = Runtime::open(options, services, |_| Ok(())).await?;
     let me = Principal::new("me");
+    let begin = Instant::now();
+    let first = runtime.prepare(component.clone().into()).await?;
+    let compiled = begin.elapsed();
     let prepared = runtime.prepare(component.into()).await?;
+    let cached = begin.elapsed() - compiled;
     let agent = prepared.agent().clone();
-    runtime.publish(prepared, Publish::by(me.clone())).await?;
+    runtime.publish(first, Publish::by(me.clone())).await?;
+    println!("prepare: {compiled:.1?}, from the cache {cached:.1?}; publish: {:.1?}", begin.elapsed() - compiled - cached);
 
+    let begin = cpu();
     let end = Instant::now() + time;
     // Enough callers to keep every thread busy, each waiting for its answer.
     let callers = (0..threads * 4).map(|_| {
@@ -82,6 +103,7 @@ async fn measure(component: Vec<u8>, threads: usize, time: Duration) -> Result<f
                     root: RootOrigin::Interactive,
                     chain: None,
                     request_id: None,
+                    timeout: None,
                 };
                 let Ok(running) = runtime.invoke(invoke).await else { break };
                 if !matches!(*running.outcome().await, Outcome::Success(_)) {
@@ -96,5 +118,6 @@ async fn measure(component: Vec<u8>, threads: usize, time: Duration) -> Result<f
     for caller in callers.collect::<Vec<_>>() {
         calls += caller.await?;
     }
-    Ok(calls as f64 / time.as_secs_f64())
+    let calls = calls as f64;
+    Ok((calls / time.as_secs_f64(), (cpu() - begin) * 1e6 / calls))
 }

@@ -61,6 +61,10 @@ impl Engines {
             .name("nexus-epoch".to_owned())
             .spawn(move || {
                 loop {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "this thread has nothing else to do and is no executor's"
+                    )]
                     std::thread::sleep(TICK);
                     let mut alive = false;
                     for engine in &engines {

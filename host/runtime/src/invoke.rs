@@ -141,7 +141,27 @@ impl Runtime {
             chain.admit(&invoke.agent, limits.depth, limits.fan_out)?;
         }
         let seat = Seat::take(self, agent)?;
+        if invoke.request_id.is_none() {
+            return self.clone().begin(invoke, generation, seat).await;
+        }
+        // What is recorded is also run, though the caller leaves meanwhile.
+        match tokio::spawn(self.clone().begin(invoke, generation, seat)).await {
+            Ok(begun) => begun,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(InvokeError::Stopping),
+            },
+        }
+    }
 
+    /// Starts an admitted invocation, recorded first if it has a request id.
+    async fn begin(
+        self,
+        invoke: Invoke,
+        generation: Arc<Generation>,
+        seat: Seat,
+    ) -> Result<Running, InvokeError> {
+        let inner = &self.0;
         let (chain, principal, root, labels) = match &invoke.chain {
             Some(chain) => {
                 let facts = &chain.0.facts;
@@ -189,8 +209,7 @@ impl Runtime {
             }
         }
         let running = Running(Arc::clone(&invocation));
-        let run = self.clone().run(generation, invocation, context, invoke.input, seat);
-        tokio::spawn(run);
+        tokio::spawn(self.run(generation, invocation, context, invoke.input, seat));
         Ok(running)
     }
 

@@ -182,11 +182,7 @@ fn check(function: u32, body: &FunctionBody<'_>) -> Result<(), ShapeError> {
             Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
                 open.push(false);
             }
-            Operator::End => {
-                if open.pop() == Some(true) {
-                    loops -= 1;
-                }
-            }
+            Operator::End => loops -= usize::from(open.pop() == Some(true)),
             _ => {}
         }
     }

@@ -114,6 +114,7 @@ pub(crate) fn call(agent: &str, input: &str) -> Invoke {
         root: RootOrigin::Interactive,
         chain: None,
         request_id: None,
+        timeout: None,
     }
 }
 
