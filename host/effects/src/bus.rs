@@ -23,12 +23,28 @@ pub fn call_action(
     peer: &AgentName,
     payload: Payload,
 ) -> Action {
-    action(context, sequence, labels, "call", peer.to_string(), EffectClass::Internal, payload)
+    action(
+        context,
+        sequence,
+        labels,
+        "call",
+        peer.to_string(),
+        EffectClass::Internal,
+        payload,
+    )
 }
 
 /// The action that lists the peers.
 pub fn list_action(context: Arc<Context>, sequence: u64, labels: BTreeSet<Label>) -> Action {
-    action(context, sequence, labels, "peers", "*".to_owned(), EffectClass::Read, Payload::new(json!({})))
+    action(
+        context,
+        sequence,
+        labels,
+        "peers",
+        "*".to_owned(),
+        EffectClass::Read,
+        Payload::new(json!({})),
+    )
 }
 
 /// Spends the permit to call a peer. The receipt is finished with the digest of the peer's output.

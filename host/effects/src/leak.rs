@@ -47,7 +47,11 @@ impl Scanner {
         }
         exact.dedup();
         let hex = Zeroizing::new(hex::encode(value).into_bytes());
-        self.needles.push(Needle { name: name.to_owned(), exact, hex });
+        self.needles.push(Needle {
+            name: name.to_owned(),
+            exact,
+            hex,
+        });
     }
 
     /// Whether there is anything to look for.
@@ -67,7 +71,12 @@ impl Scanner {
     pub fn redact(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut found: Vec<(Range<usize>, &str)> = Vec::new();
         for needle in &self.needles {
-            found.extend(needle.ranges(bytes).into_iter().map(|range| (range, needle.name.as_str())));
+            found.extend(
+                needle
+                    .ranges(bytes)
+                    .into_iter()
+                    .map(|range| (range, needle.name.as_str())),
+            );
         }
         if found.is_empty() {
             return None;
@@ -106,7 +115,9 @@ impl Needle {
             out.extend(memmem::find_iter(bytes, shape.as_slice()).map(|at| at..at + shape.len()));
         }
         out.extend(
-            find_ignoring_case(bytes, &self.hex).into_iter().map(|at| at..at + self.hex.len()),
+            find_ignoring_case(bytes, &self.hex)
+                .into_iter()
+                .map(|at| at..at + self.hex.len()),
         );
         out
     }
@@ -155,7 +166,9 @@ fn unescape_url(bytes: &[u8]) -> Option<View> {
 fn unescape_json(bytes: &[u8]) -> Option<View> {
     memchr::memchr(b'\\', bytes)?;
     Some(view(bytes, |rest| {
-        let [b'\\', kind, tail @ ..] = rest else { return None };
+        let [b'\\', kind, tail @ ..] = rest else {
+            return None;
+        };
         let plain = |byte: u8| Some((vec![byte], 2));
         match kind {
             b'"' | b'\\' | b'/' => plain(*kind),
@@ -171,7 +184,10 @@ fn unescape_json(bytes: &[u8]) -> Option<View> {
                     _ => None,
                 };
                 let units: Vec<u16> = std::iter::once(first).chain(second).collect();
-                Some((String::from_utf16(&units).ok()?.into_bytes(), 6 * units.len()))
+                Some((
+                    String::from_utf16(&units).ok()?.into_bytes(),
+                    6 * units.len(),
+                ))
             }
             _ => None,
         }
@@ -197,7 +213,9 @@ fn view(bytes: &[u8], escape: impl Fn(&[u8]) -> Option<(Vec<u8>, usize)>) -> Vie
 }
 
 fn code_unit(digits: &[u8]) -> Option<u16> {
-    digits.get(..4)?.iter().try_fold(0u16, |unit, byte| Some(unit << 4 | u16::from(digit(*byte)?)))
+    digits.get(..4)?.iter().try_fold(0u16, |unit, byte| {
+        Some(unit << 4 | u16::from(digit(*byte)?))
+    })
 }
 
 fn digit(byte: u8) -> Option<u8> {
@@ -235,9 +253,18 @@ mod tests {
             percent(secret, false),
             percent(secret, true),
             percent(secret, true).to_uppercase().replace("%2B", "%2b"),
-            serde_json::json!(secret).to_string().trim_matches('"').to_owned(),
-            secret.encode_utf16().map(|u| format!("\\u{u:04x}")).collect(),
-            secret.encode_utf16().map(|u| format!("\\u{u:04X}")).collect(),
+            serde_json::json!(secret)
+                .to_string()
+                .trim_matches('"')
+                .to_owned(),
+            secret
+                .encode_utf16()
+                .map(|u| format!("\\u{u:04x}"))
+                .collect(),
+            secret
+                .encode_utf16()
+                .map(|u| format!("\\u{u:04X}"))
+                .collect(),
         ];
         for before in ["", "x", "xy"] {
             for after in ["", "z", "zz"] {
@@ -277,7 +304,17 @@ mod tests {
     #[test]
     fn other_text_is_left_alone() {
         let scanner = scanner(&["hunter2-hunter2", "short"]);
-        for text in ["", "hunter2-hunter3", "short", "%", "%4", "%zz+\\", "\\u12", "\\ud800\\u0041", "68756e74"] {
+        for text in [
+            "",
+            "hunter2-hunter3",
+            "short",
+            "%",
+            "%4",
+            "%zz+\\",
+            "\\u12",
+            "\\ud800\\u0041",
+            "68756e74",
+        ] {
             assert_eq!(scanner.find(text.as_bytes()), None, "{text}");
             assert_eq!(scanner.redact(text.as_bytes()), None, "{text}");
         }
@@ -286,9 +323,13 @@ mod tests {
     #[test]
     fn neighbours_and_overlaps_are_each_replaced() {
         let scanner = scanner(&["alpha-secret", "secret-omega"]);
-        let clean = scanner.redact(b"<alpha-secretalpha-secret-omega>").expect("secrets were found");
+        let clean = scanner
+            .redact(b"<alpha-secretalpha-secret-omega>")
+            .expect("secrets were found");
         assert_eq!(clean, b"<[secret:s0][secret:s0]>");
-        let clean = scanner.redact(b"a alpha-secret b secret-omega c").expect("secrets were found");
+        let clean = scanner
+            .redact(b"a alpha-secret b secret-omega c")
+            .expect("secrets were found");
         assert_eq!(clean, b"a [secret:s0] b [secret:s1] c");
     }
 }

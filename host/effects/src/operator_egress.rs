@@ -82,7 +82,11 @@ pub struct OperatorResponse {
 impl OperatorClient {
     /// A client for `purpose`, which stands in its errors. In clear it goes to this machine only,
     /// unless the operator allows otherwise.
-    pub fn new(purpose: &'static str, base: Origin, options: OperatorOptions) -> Result<Self, OperatorError> {
+    pub fn new(
+        purpose: &'static str,
+        base: Origin,
+        options: OperatorOptions,
+    ) -> Result<Self, OperatorError> {
         let reach = match (base.is_https() || options.allow_plain, base.host()) {
             (true, _) => Reach::Any,
             // The name may say one thing and its address another: the connector looks at the address.
@@ -91,10 +95,19 @@ impl OperatorClient {
             (false, Host::V6(address)) if address.is_loopback() => Reach::Loopback,
             (false, _) => return Err(OperatorError::Plain { purpose, base }),
         };
-        let connector =
-            Connector::new(&options.extra_roots, options.resolver.clone(), options.connect_timeout)
-                .map_err(SetupError::from)?;
-        Ok(Self { purpose, base, options, connector, reach })
+        let connector = Connector::new(
+            &options.extra_roots,
+            options.resolver.clone(),
+            options.connect_timeout,
+        )
+        .map_err(SetupError::from)?;
+        Ok(Self {
+            purpose,
+            base,
+            options,
+            connector,
+            reach,
+        })
     }
 
     /// Posts a body and gives the response as it arrives. Follows no redirect.
@@ -110,12 +123,23 @@ impl OperatorClient {
         let (stream, _) = self.connector.connect(&self.base, self.reach).await?;
         let idle = self.options.idle_timeout;
         let answered = within(deadline, idle, exchange(stream, request)).await;
-        let (response, connection) = answered.ok_or_else(|| self.late())?.map_err(|failed| match failed {
-            Failed::Before(error) => error,
-            Failed::Started(error) => Error::Unavailable(format!("{}: {error}", self.whom())),
-        })?;
+        let (response, connection) =
+            answered
+                .ok_or_else(|| self.late())?
+                .map_err(|failed| match failed {
+                    Failed::Before(error) => error,
+                    Failed::Started(error) => {
+                        Error::Unavailable(format!("{}: {error}", self.whom()))
+                    }
+                    Failed::HeadTooLarge => {
+                        Error::Exhausted(format!("{} sent too much", self.whom()))
+                    }
+                })?;
         let (head, incoming) = response.into_parts();
-        let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = head
+            .headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         let reader = Reader {
             incoming,
             _connection: connection,
@@ -175,7 +199,9 @@ impl fmt::Debug for OperatorClient {
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
     /// The endpoint would be spoken to in clear, over the network.
-    #[error("the {purpose} at {base} is neither https nor on this machine; allow it in the configuration if the network is yours")]
+    #[error(
+        "the {purpose} at {base} is neither https nor on this machine; allow it in the configuration if the network is yours"
+    )]
     Plain {
         /// What the endpoint is for.
         purpose: &'static str,
@@ -202,18 +228,28 @@ impl Reader {
     async fn next(reader: Option<Self>) -> Option<(Result<Bytes, Error>, Option<Self>)> {
         let mut reader = reader?;
         loop {
-            let Some(frame) = within(reader.deadline, reader.idle, reader.incoming.frame()).await else {
-                return Some((Err(Error::Timeout(format!("{} fell silent", reader.whom))), None));
+            let Some(frame) = within(reader.deadline, reader.idle, reader.incoming.frame()).await
+            else {
+                return Some((
+                    Err(Error::Timeout(format!("{} fell silent", reader.whom))),
+                    None,
+                ));
             };
             let data = match frame? {
                 Ok(frame) => frame.into_data(),
                 Err(error) => {
-                    return Some((Err(Error::Unavailable(format!("{}: {error}", reader.whom))), None));
+                    return Some((
+                        Err(Error::Unavailable(format!("{}: {error}", reader.whom))),
+                        None,
+                    ));
                 }
             };
             let Ok(data) = data else { continue };
             let Some(left) = reader.left.checked_sub(data.len()) else {
-                return Some((Err(Error::Exhausted(format!("{} sent too much", reader.whom))), None));
+                return Some((
+                    Err(Error::Exhausted(format!("{} sent too much", reader.whom))),
+                    None,
+                ));
             };
             reader.left = left;
             return Some((Ok(data), Some(reader)));
@@ -222,6 +258,12 @@ impl Reader {
 }
 
 /// The result, unless the deadline passes or nothing happens for too long.
-async fn within<T>(deadline: Instant, idle: Duration, future: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout_at(deadline.min(Instant::now() + idle), future).await.ok()
+async fn within<T>(
+    deadline: Instant,
+    idle: Duration,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::time::timeout_at(deadline.min(Instant::now() + idle), future)
+        .await
+        .ok()
 }

@@ -11,7 +11,12 @@ use serde_json::json;
 use crate::Error;
 
 /// The action that takes a handle, as it is given to the gate.
-pub fn open_action(context: Arc<Context>, sequence: u64, labels: BTreeSet<Label>, name: &SecretName) -> Action {
+pub fn open_action(
+    context: Arc<Context>,
+    sequence: u64,
+    labels: BTreeSet<Label>,
+    name: &SecretName,
+) -> Action {
     Action {
         kind: ActionKind::Effect,
         context,
@@ -26,9 +31,15 @@ pub fn open_action(context: Arc<Context>, sequence: u64, labels: BTreeSet<Label>
 }
 
 /// Spends the permit and makes sure that there is such a secret.
-pub async fn open(permit: Permit<kind::SecretOpen>, name: &SecretName, vault: &Vault) -> Result<(), Error> {
+pub async fn open(
+    permit: Permit<kind::SecretOpen>,
+    name: &SecretName,
+    vault: &Vault,
+) -> Result<(), Error> {
     if permit.action().target != name.as_str() {
-        return Err(Error::Forbidden("the permit is for another secret".to_owned()));
+        return Err(Error::Forbidden(
+            "the permit is for another secret".to_owned(),
+        ));
     }
     permit.read(&Payload::new(json!({}))).await?;
     let secrets = vault.list().await.map_err(|error| {

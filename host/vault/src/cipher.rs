@@ -51,7 +51,13 @@ impl Key {
         let aad = associated(bindings);
         let sealed = self
             .cipher()
-            .encrypt(&XNonce::from(nonce), Payload { msg: text, aad: &aad })
+            .encrypt(
+                &XNonce::from(nonce),
+                Payload {
+                    msg: text,
+                    aad: &aad,
+                },
+            )
             .map_err(|_| SealError::TooLong)?;
         let mut out = Vec::with_capacity(NONCE + sealed.len());
         out.extend_from_slice(&nonce);
@@ -60,11 +66,21 @@ impl Key {
     }
 
     /// The text, if nothing was changed and `bindings` are those it was sealed with.
-    pub(crate) fn open(&self, bindings: &[&[u8]], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unopened> {
+    pub(crate) fn open(
+        &self,
+        bindings: &[&[u8]],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, Unopened> {
         let (nonce, rest) = sealed.split_first_chunk::<NONCE>().ok_or(Unopened)?;
         let aad = associated(bindings);
         self.cipher()
-            .decrypt(&XNonce::from(*nonce), Payload { msg: rest, aad: &aad })
+            .decrypt(
+                &XNonce::from(*nonce),
+                Payload {
+                    msg: rest,
+                    aad: &aad,
+                },
+            )
             .map(Zeroizing::new)
             .map_err(|_| Unopened)
     }
@@ -94,7 +110,10 @@ mod tests {
     fn every_flipped_bit_is_found() {
         let key = Key::generate().unwrap();
         let sealed = key.seal(&[b"a", b"b"], b"hello").unwrap();
-        assert_eq!(key.open(&[b"a", b"b"], &sealed).unwrap().as_slice(), b"hello");
+        assert_eq!(
+            key.open(&[b"a", b"b"], &sealed).unwrap().as_slice(),
+            b"hello"
+        );
         for bit in 0..sealed.len() * 8 {
             let mut bad = sealed.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -109,17 +128,28 @@ mod tests {
     fn bindings_can_not_be_shifted() {
         let key = Key::generate().unwrap();
         let sealed = key.seal(&[b"ab", b"c"], b"hello").unwrap();
-        for other in [&[b"a".as_slice(), b"bc"][..], &[b"abc"], &[b"ab", b"c", b""], &[]] {
+        for other in [
+            &[b"a".as_slice(), b"bc"][..],
+            &[b"abc"],
+            &[b"ab", b"c", b""],
+            &[],
+        ] {
             assert!(key.open(other, &sealed).is_err());
         }
-        assert!(Key::generate().unwrap().open(&[b"ab", b"c"], &sealed).is_err());
+        assert!(
+            Key::generate()
+                .unwrap()
+                .open(&[b"ab", b"c"], &sealed)
+                .is_err()
+        );
     }
 
     #[test]
     fn nonces_do_not_repeat() {
         let key = Key::generate().unwrap();
-        let nonces: HashSet<Vec<u8>> =
-            (0..10_000).map(|_| key.seal(&[], b"").unwrap()[..NONCE].to_vec()).collect();
+        let nonces: HashSet<Vec<u8>> = (0..10_000)
+            .map(|_| key.seal(&[], b"").unwrap()[..NONCE].to_vec())
+            .collect();
         assert_eq!(nonces.len(), 10_000);
     }
 }

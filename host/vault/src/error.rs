@@ -27,7 +27,9 @@ pub enum Error {
     #[error("`{0}` is not https: a secret is never sent in clear")]
     NotHttps(Origin),
     /// The store was sealed by another master key.
-    #[error("this is not the vault's master key: the vault was sealed with key {expected}, this one is {found}")]
+    #[error(
+        "this is not the vault's master key: the vault was sealed with key {expected}, this one is {found}"
+    )]
     WrongMasterKey {
         /// The id of the key that the vault was sealed with.
         expected: String,

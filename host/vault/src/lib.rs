@@ -20,7 +20,7 @@ mod verify;
 pub use error::{Error, MasterKeyError};
 pub use master::MasterKey;
 pub use nexus_manifest::SecretName;
-pub use secret::{Secret, SecretInfo};
 pub use secrecy::{ExposeSecret, SecretString};
+pub use secret::{Secret, SecretInfo};
 pub use vault::Vault;
 pub use verify::Fault;

@@ -40,13 +40,21 @@ impl MasterKey {
                 read(path)?.ok_or_else(|| io_error(path, io::ErrorKind::NotFound.into()))?
             }
         };
-        Ok(Self { key, next: read(&next_path(path))?, path: Some(path.to_owned()) })
+        Ok(Self {
+            key,
+            next: read(&next_path(path))?,
+            path: Some(path.to_owned()),
+        })
     }
 
     /// A key from elsewhere, such as a command or the environment.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         let bytes = Zeroizing::new(bytes);
-        Self { key: Key::from_array(&bytes), next: None, path: None }
+        Self {
+            key: Key::from_array(&bytes),
+            next: None,
+            path: None,
+        }
     }
 
     /// A short name of the key, which tells nothing about it.
@@ -57,13 +65,18 @@ impl MasterKey {
 
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MasterKey").field("id", &self.id()).finish_non_exhaustive()
+        f.debug_struct("MasterKey")
+            .field("id", &self.id())
+            .finish_non_exhaustive()
     }
 }
 
 /// The first 64 bits of a hash of the key: the key is random, so nothing can be guessed from it.
 pub(crate) fn id(key: &Key) -> String {
-    let hash = Sha256::new().chain_update(b"nexus-vault key id\0").chain_update(key.as_bytes()).finalize();
+    let hash = Sha256::new()
+        .chain_update(b"nexus-vault key id\0")
+        .chain_update(key.as_bytes())
+        .finalize();
     hex::encode(&hash[..8])
 }
 
@@ -82,7 +95,11 @@ pub(crate) fn create(path: &Path, key: &Key) -> Result<(), MasterKeyError> {
     name.push(format!(".{}.new", hex::encode(suffix)));
     let temporary = PathBuf::from(name);
     let written = (|| {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&temporary)?;
         let text = Zeroizing::new(format!("{HEADER}{}\n", hex::encode(key.as_bytes())));
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
@@ -93,7 +110,10 @@ pub(crate) fn create(path: &Path, key: &Key) -> Result<(), MasterKeyError> {
         }
     })();
     let removed = fs::remove_file(&temporary);
-    written.and(removed).and_then(|()| sync_parent(path)).map_err(|source| io_error(path, source))
+    written
+        .and(removed)
+        .and_then(|()| sync_parent(path))
+        .map_err(|source| io_error(path, source))
 }
 
 /// Puts the key waiting in `path.next` in the place of `path`.
@@ -119,10 +139,15 @@ fn read(path: &Path) -> Result<Option<Key>, MasterKeyError> {
     };
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(MasterKeyError::Mode { path: path.to_owned(), mode });
+        return Err(MasterKeyError::Mode {
+            path: path.to_owned(),
+            mode,
+        });
     }
     let text = Zeroizing::new(fs::read(path).map_err(|source| io_error(path, source))?);
-    let damaged = || MasterKeyError::Damaged { path: path.to_owned() };
+    let damaged = || MasterKeyError::Damaged {
+        path: path.to_owned(),
+    };
     let text = std::str::from_utf8(&text).map_err(|_| damaged())?;
     let digits = text.trim_end().strip_prefix(HEADER).ok_or_else(damaged)?;
     let bytes = Zeroizing::new(hex::decode(digits).map_err(|_| damaged())?);
@@ -130,12 +155,18 @@ fn read(path: &Path) -> Result<Option<Key>, MasterKeyError> {
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     fs::File::open(parent)?.sync_all()
 }
 
 fn io_error(path: &Path, source: io::Error) -> MasterKeyError {
-    MasterKeyError::Io { path: path.to_owned(), source }
+    MasterKeyError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -148,9 +179,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("master.key");
         let first = MasterKey::load_or_create(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(MasterKey::load_or_create(&path).unwrap().id(), first.id());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary file stays");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "no temporary file stays"
+        );
         let text = fs::read_to_string(&path).unwrap();
         assert!(!format!("{first:?}").contains(text.trim_end().strip_prefix(HEADER).unwrap()));
     }
@@ -161,11 +199,22 @@ mod tests {
         let path = dir.path().join("master.key");
         MasterKey::load_or_create(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(MasterKey::load_or_create(&path), Err(MasterKeyError::Mode { mode: 0o640, .. })));
+        assert!(matches!(
+            MasterKey::load_or_create(&path),
+            Err(MasterKeyError::Mode { mode: 0o640, .. })
+        ));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        for damage in ["", "nexus-master-key-1 ", "nexus-master-key-1 00ff", "\u{1}"] {
+        for damage in [
+            "",
+            "nexus-master-key-1 ",
+            "nexus-master-key-1 00ff",
+            "\u{1}",
+        ] {
             fs::write(&path, damage).unwrap();
-            assert!(matches!(MasterKey::load_or_create(&path), Err(MasterKeyError::Damaged { .. })));
+            assert!(matches!(
+                MasterKey::load_or_create(&path),
+                Err(MasterKeyError::Damaged { .. })
+            ));
         }
     }
 }

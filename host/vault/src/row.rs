@@ -69,7 +69,12 @@ impl From<Wrapped> for String {
 }
 
 /// Wraps the key for other data at rest.
-pub(crate) fn wrap_sealing(master: &Key, vault: &str, key_id: &str, sealing: &Key) -> Result<Wrapped, Error> {
+pub(crate) fn wrap_sealing(
+    master: &Key,
+    vault: &str,
+    key_id: &str,
+    sealing: &Key,
+) -> Result<Wrapped, Error> {
     let bindings = sealing_bindings(vault, key_id);
     Ok(Wrapped(master.seal(&parts(&bindings), sealing.as_bytes())?))
 }
@@ -80,7 +85,9 @@ pub(crate) fn unwrap_sealing(master: &Key, meta: &Meta) -> Result<Key, Error> {
         .open(&parts(&bindings), &meta.sealing.0)
         .ok()
         .and_then(|bytes| Key::from_slice(&bytes))
-        .ok_or_else(|| Error::Tampered { what: "the vault's own row".to_owned() })
+        .ok_or_else(|| Error::Tampered {
+            what: "the vault's own row".to_owned(),
+        })
 }
 
 /// Wraps a secret's data key.
@@ -93,7 +100,9 @@ pub(crate) fn wrap_data_key(
     data_key: &Key,
 ) -> Result<Wrapped, Error> {
     let bindings = data_key_bindings(vault, key_id, name, version);
-    Ok(Wrapped(master.seal(&parts(&bindings), data_key.as_bytes())?))
+    Ok(Wrapped(
+        master.seal(&parts(&bindings), data_key.as_bytes())?,
+    ))
 }
 
 pub(crate) fn unwrap_data_key(
@@ -121,7 +130,11 @@ pub(crate) fn value_bindings(vault: &str, name: &SecretName, row: &Row) -> Vec<V
         row.version.to_be_bytes().to_vec(),
         row.updated_ms.to_be_bytes().to_vec(),
     ];
-    bindings.extend(row.audience.iter().map(|origin| origin.as_str().as_bytes().to_vec()));
+    bindings.extend(
+        row.audience
+            .iter()
+            .map(|origin| origin.as_str().as_bytes().to_vec()),
+    );
     bindings
 }
 
@@ -130,7 +143,9 @@ pub(crate) fn parts(bindings: &[Vec<u8>]) -> Vec<&[u8]> {
 }
 
 pub(crate) fn tampered(name: &SecretName) -> Error {
-    Error::Tampered { what: format!("the secret `{name}`") }
+    Error::Tampered {
+        what: format!("the secret `{name}`"),
+    }
 }
 
 fn sealing_bindings(vault: &str, key_id: &str) -> Vec<Vec<u8>> {

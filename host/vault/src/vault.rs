@@ -49,7 +49,11 @@ impl Vault {
     ///
     /// Refuses any other key than the one the vault was sealed with, before anything is written.
     /// Finishes a rotation of the master key that was cut short.
-    pub async fn open(store: Arc<dyn Store>, audit: Audit, master: MasterKey) -> Result<Self, Error> {
+    pub async fn open(
+        store: Arc<dyn Store>,
+        audit: Audit,
+        master: MasterKey,
+    ) -> Result<Self, Error> {
         let meta = match store.get(META, META_KEY).await.map_err(Error::Read)? {
             Some(bytes) => parse_meta(&bytes)?,
             None => create(store.as_ref(), &master.key).await?,
@@ -78,7 +82,10 @@ impl Vault {
     ) -> Result<SecretInfo, Error> {
         let length = value.expose_secret().len();
         if length == 0 || length > MAX_VALUE {
-            return Err(Error::Length { length, max: MAX_VALUE });
+            return Err(Error::Length {
+                length,
+                max: MAX_VALUE,
+            });
         }
         if audience.is_empty() {
             return Err(Error::NoAudience);
@@ -92,11 +99,19 @@ impl Vault {
         let _changing = self.0.changing.lock().await;
         let old = self.bytes(name).await?;
         let version = self.next_version(name, old.as_deref())?;
-        let mut row = Row { format: FORMAT, version, updated_ms: now_ms(), audience, sealed: None };
+        let mut row = Row {
+            format: FORMAT,
+            version,
+            updated_ms: now_ms(),
+            audience,
+            sealed: None,
+        };
         row.sealed = Some(self.seal_value(name, &row, value)?);
-        let event = Event::new(EventKind::SecretSet).principal(principal).detail(json!({
-            "name": name, "version": version, "audience": row.audience,
-        }));
+        let event = Event::new(EventKind::SecretSet)
+            .principal(principal)
+            .detail(json!({
+                "name": name, "version": version, "audience": row.audience,
+            }));
         self.write(name, old, &row, event).await?;
         Ok(info(name.clone(), row))
     }
@@ -106,12 +121,21 @@ impl Vault {
     pub async fn delete(&self, name: &SecretName, principal: &str) -> Result<(), Error> {
         let _changing = self.0.changing.lock().await;
         let old = self.bytes(name).await?;
-        let previous = old.as_deref().map(|bytes| parse_row(name, bytes)).transpose()?;
+        let previous = old
+            .as_deref()
+            .map(|bytes| parse_row(name, bytes))
+            .transpose()?;
         if previous.is_none_or(|row| row.sealed.is_none()) {
             return Err(Error::NotFound(name.clone()));
         }
         let version = self.next_version(name, old.as_deref())?;
-        let row = Row { format: FORMAT, version, updated_ms: now_ms(), audience: Vec::new(), sealed: None };
+        let row = Row {
+            format: FORMAT,
+            version,
+            updated_ms: now_ms(),
+            audience: Vec::new(),
+            sealed: None,
+        };
         let event = Event::new(EventKind::SecretDeleted)
             .principal(principal)
             .detail(json!({ "name": name, "version": version }));
@@ -121,15 +145,24 @@ impl Vault {
     /// Every secret, by name, without values.
     pub async fn list(&self) -> Result<Vec<SecretInfo>, Error> {
         let rows = self.rows().await?;
-        Ok(rows.into_iter().filter(|(_, row)| row.sealed.is_some()).map(|(name, row)| info(name, row)).collect())
+        Ok(rows
+            .into_iter()
+            .filter(|(_, row)| row.sealed.is_some())
+            .map(|(name, row)| info(name, row))
+            .collect())
     }
 
     /// Opens a secret for use.
     pub async fn open_secret(&self, name: &SecretName) -> Result<Secret, Error> {
-        let bytes = self.bytes(name).await?.ok_or_else(|| Error::NotFound(name.clone()))?;
+        let bytes = self
+            .bytes(name)
+            .await?
+            .ok_or_else(|| Error::NotFound(name.clone()))?;
         let row = parse_row(name, &bytes)?;
         self.see(name, row.version)?;
-        let Some(sealed) = &row.sealed else { return Err(Error::NotFound(name.clone())) };
+        let Some(sealed) = &row.sealed else {
+            return Err(Error::NotFound(name.clone()));
+        };
         let data_key = {
             let master = self.0.master.read().unwrap_or_else(PoisonError::into_inner);
             row::unwrap_data_key(&master.key, &self.0.id, name, row.version, sealed)?
@@ -163,7 +196,9 @@ impl Vault {
             }
             _ => None,
         }
-        .ok_or_else(|| Error::Tampered { what: context.to_owned() })
+        .ok_or_else(|| Error::Tampered {
+            what: context.to_owned(),
+        })
     }
 
     /// Puts a new master key in the place of the old one and wraps every key with it, in one
@@ -179,7 +214,9 @@ impl Vault {
             let master = self.0.master.read().unwrap_or_else(PoisonError::into_inner);
             (master.key.clone(), master.path.clone())
         };
-        let Some(path) = path else { return Err(Error::NoKeyFile) };
+        let Some(path) = path else {
+            return Err(Error::NoKeyFile);
+        };
         master::discard(&path)?;
         master::create(&master::next_path(&path), &new)?;
 
@@ -195,7 +232,8 @@ impl Vault {
             let version = row.version;
             if let Some(sealed) = &mut row.sealed {
                 let data_key = row::unwrap_data_key(&old, &self.0.id, &name, version, sealed)?;
-                sealed.data_key = row::wrap_data_key(&new, &self.0.id, &new_id, &name, version, &data_key)?;
+                sealed.data_key =
+                    row::wrap_data_key(&new, &self.0.id, &new_id, &name, version, &data_key)?;
                 sealed.key_id.clone_from(&new_id);
                 commit.put(SECRETS, name.as_str(), encode(&row));
             }
@@ -206,21 +244,35 @@ impl Vault {
             .detail(json!({ "request": "rotate_master_key", "key": new_id }));
         self.0.audit.append(&mut commit, event);
         self.0.store.commit(commit).await.map_err(Error::Write)?;
-        *self.0.master.write().unwrap_or_else(PoisonError::into_inner) =
-            Master { key: new, id: new_id.clone(), path: Some(path.clone()) };
+        *self
+            .0
+            .master
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Master {
+            key: new,
+            id: new_id.clone(),
+            path: Some(path.clone()),
+        };
         master::promote(&path)?;
         Ok(new_id)
     }
 
     /// The stored rows, deleted ones included.
     pub(crate) async fn rows(&self) -> Result<Vec<(SecretName, Row)>, Error> {
-        let rows = self.0.store.scan(SECRETS, Scan::default()).await.map_err(Error::Read)?;
+        let rows = self
+            .0
+            .store
+            .scan(SECRETS, Scan::default())
+            .await
+            .map_err(Error::Read)?;
         rows.into_iter()
             .map(|(key, bytes)| {
                 let name: SecretName = std::str::from_utf8(&key)
                     .ok()
                     .and_then(|text| text.parse().ok())
-                    .ok_or_else(|| Error::Tampered { what: "the name of a secret".to_owned() })?;
+                    .ok_or_else(|| Error::Tampered {
+                        what: "the name of a secret".to_owned(),
+                    })?;
                 let row = parse_row(&name, &bytes)?;
                 Ok((name, row))
             })
@@ -232,10 +284,20 @@ impl Vault {
     }
 
     async fn bytes(&self, name: &SecretName) -> Result<Option<Vec<u8>>, Error> {
-        self.0.store.get(SECRETS, name.as_str().as_bytes()).await.map_err(Error::Read)
+        self.0
+            .store
+            .get(SECRETS, name.as_str().as_bytes())
+            .await
+            .map_err(Error::Read)
     }
 
-    async fn write(&self, name: &SecretName, old: Option<Vec<u8>>, row: &Row, event: Event) -> Result<(), Error> {
+    async fn write(
+        &self,
+        name: &SecretName,
+        old: Option<Vec<u8>>,
+        row: &Row,
+        event: Event,
+    ) -> Result<(), Error> {
         let mut commit = Commit::new();
         match old {
             Some(old) => commit.expect_value(SECRETS, name.as_str(), old),
@@ -247,21 +309,36 @@ impl Vault {
         self.see(name, row.version)
     }
 
-    fn seal_value(&self, name: &SecretName, row: &Row, value: &SecretString) -> Result<Sealed, Error> {
+    fn seal_value(
+        &self,
+        name: &SecretName,
+        row: &Row,
+        value: &SecretString,
+    ) -> Result<Sealed, Error> {
         let data_key = Key::generate()?;
         let bindings = row::value_bindings(&self.0.id, name, row);
         let value = data_key.seal(&row::parts(&bindings), value.expose_secret().as_bytes())?;
         let master = self.0.master.read().unwrap_or_else(PoisonError::into_inner);
         Ok(Sealed {
             key_id: master.id.clone(),
-            data_key: row::wrap_data_key(&master.key, &self.0.id, &master.id, name, row.version, &data_key)?,
+            data_key: row::wrap_data_key(
+                &master.key,
+                &self.0.id,
+                &master.id,
+                name,
+                row.version,
+                &data_key,
+            )?,
             value: Wrapped(value),
         })
     }
 
     /// One more than any version known of this name.
     fn next_version(&self, name: &SecretName, old: Option<&[u8]>) -> Result<u64, Error> {
-        let stored = old.map(|bytes| parse_row(name, bytes)).transpose()?.map_or(0, |row| row.version);
+        let stored = old
+            .map(|bytes| parse_row(name, bytes))
+            .transpose()?
+            .map_or(0, |row| row.version);
         let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(stored.max(seen.get(name).copied().unwrap_or(0)) + 1)
     }
@@ -277,13 +354,20 @@ impl Vault {
     }
 
     fn seal_bindings<'a>(&'a self, context: &'a str) -> [&'a [u8]; 4] {
-        [b"nexus-vault data at rest", &[FORMAT as u8], self.0.id.as_bytes(), context.as_bytes()]
+        [
+            b"nexus-vault data at rest",
+            &[FORMAT as u8],
+            self.0.id.as_bytes(),
+            context.as_bytes(),
+        ]
     }
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Vault").field("id", &self.0.id).finish_non_exhaustive()
+        f.debug_struct("Vault")
+            .field("id", &self.0.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -294,9 +378,16 @@ async fn create(store: &dyn Store, master: &Key) -> Result<Meta, Error> {
     let vault = hex::encode(id);
     let key_id = master::id(master);
     let sealing = row::wrap_sealing(master, &vault, &key_id, &Key::generate()?)?;
-    let meta = Meta { format: FORMAT, vault, key_id, sealing };
+    let meta = Meta {
+        format: FORMAT,
+        vault,
+        key_id,
+        sealing,
+    };
     let mut commit = Commit::new();
-    commit.expect_absent(META, META_KEY).put(META, META_KEY, encode(&meta));
+    commit
+        .expect_absent(META, META_KEY)
+        .put(META, META_KEY, encode(&meta));
     match store.commit(commit).await {
         Ok(_) => Ok(meta),
         Err(error) => match store.get(META, META_KEY).await.map_err(Error::Read)? {
@@ -314,19 +405,35 @@ fn settle(given: MasterKey, meta: &Meta) -> Result<Master, Error> {
         if let (Some(_), Some(path)) = (next, &path) {
             master::discard(path)?;
         }
-        return Ok(Master { key, id: found, path });
+        return Ok(Master {
+            key,
+            id: found,
+            path,
+        });
     }
     match (next, path) {
         (Some(next), Some(path)) if master::id(&next) == meta.key_id => {
             master::promote(&path)?;
-            Ok(Master { key: next, id: meta.key_id.clone(), path: Some(path) })
+            Ok(Master {
+                key: next,
+                id: meta.key_id.clone(),
+                path: Some(path),
+            })
         }
-        _ => Err(Error::WrongMasterKey { expected: meta.key_id.clone(), found }),
+        _ => Err(Error::WrongMasterKey {
+            expected: meta.key_id.clone(),
+            found,
+        }),
     }
 }
 
 fn info(name: SecretName, row: Row) -> SecretInfo {
-    SecretInfo { name, audience: row.audience, version: row.version, updated_ms: row.updated_ms }
+    SecretInfo {
+        name,
+        audience: row.audience,
+        version: row.version,
+        updated_ms: row.updated_ms,
+    }
 }
 
 fn parse_meta(bytes: &[u8]) -> Result<Meta, Error> {
@@ -345,7 +452,11 @@ fn parse_row(name: &SecretName, bytes: &[u8]) -> Result<Row, Error> {
 fn check_format(found: u32, what: impl FnOnce() -> String) -> Result<(), Error> {
     match found.cmp(&FORMAT) {
         Ordering::Equal => Ok(()),
-        Ordering::Greater => Err(Error::TooNew { what: what(), found, known: FORMAT }),
+        Ordering::Greater => Err(Error::TooNew {
+            what: what(),
+            found,
+            known: FORMAT,
+        }),
         // No version ever wrote a lower one.
         Ordering::Less => Err(Error::Tampered { what: what() }),
     }
@@ -357,5 +468,7 @@ fn encode(row: &impl serde::Serialize) -> Vec<u8> {
 }
 
 fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis() as u64)
 }

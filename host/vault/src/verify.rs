@@ -39,7 +39,11 @@ impl Vault {
         let mut recorded: BTreeMap<String, u64> = BTreeMap::new();
         let mut from = 1;
         loop {
-            let records = self.audit().events(from, 1_000).await.map_err(Error::Audit)?;
+            let records = self
+                .audit()
+                .events(from, 1_000)
+                .await
+                .map_err(Error::Audit)?;
             let Some(last) = records.last() else { break };
             from = last.sequence + 1;
             for record in &records {
@@ -47,9 +51,10 @@ impl Vault {
                 if !matches!(event.kind, EventKind::SecretSet | EventKind::SecretDeleted) {
                     continue;
                 }
-                if let (Some(name), Some(version)) =
-                    (event.detail["name"].as_str(), event.detail["version"].as_u64())
-                {
+                if let (Some(name), Some(version)) = (
+                    event.detail["name"].as_str(),
+                    event.detail["version"].as_u64(),
+                ) {
                     recorded.insert(name.to_owned(), version);
                 }
             }

@@ -20,10 +20,19 @@ struct Host {
 async fn host() -> Host {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn Store> = RedbStore::open(dir.path(), Options::default()).unwrap();
-    let audit = Audit::open(store.clone(), SigningKey::generate().unwrap()).await.unwrap();
+    let audit = Audit::open(store.clone(), SigningKey::generate().unwrap())
+        .await
+        .unwrap();
     let key = MasterKey::load_or_create(dir.path().join("master.key")).unwrap();
-    let vault = Vault::open(store.clone(), audit.clone(), key).await.unwrap();
-    Host { dir, store, audit, vault }
+    let vault = Vault::open(store.clone(), audit.clone(), key)
+        .await
+        .unwrap();
+    Host {
+        dir,
+        store,
+        audit,
+        vault,
+    }
 }
 
 impl Host {
@@ -34,11 +43,19 @@ impl Host {
 
     async fn set(&self, text: &str, value: &str) -> u64 {
         let audience = vec!["https://api.example.com".parse().unwrap()];
-        self.vault.set(&name(text), &value.into(), audience, "op").await.unwrap().version
+        self.vault
+            .set(&name(text), &value.into(), audience, "op")
+            .await
+            .unwrap()
+            .version
     }
 
     async fn row(&self, text: &str) -> Vec<u8> {
-        self.store.get(SECRETS, text.as_bytes()).await.unwrap().unwrap()
+        self.store
+            .get(SECRETS, text.as_bytes())
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     async fn put_row(&self, text: &str, row: Vec<u8>) {
@@ -56,13 +73,27 @@ fn name(text: &str) -> SecretName {
 async fn a_secret_is_kept_and_its_value_shows_nowhere() {
     let host = host().await;
     assert_eq!(host.set("exchange-key", CANARY).await, 1);
-    let secret = host.reopen().await.unwrap().open_secret(&name("exchange-key")).await.unwrap();
+    let secret = host
+        .reopen()
+        .await
+        .unwrap()
+        .open_secret(&name("exchange-key"))
+        .await
+        .unwrap();
     assert_eq!(secret.expose(), CANARY);
     assert!(secret.allows(&"https://api.example.com".parse().unwrap()));
-    for other in ["https://api.example.com:8443", "https://example.com", "http://api.example.com"] {
+    for other in [
+        "https://api.example.com:8443",
+        "https://example.com",
+        "http://api.example.com",
+    ] {
         assert!(!secret.allows(&other.parse().unwrap()), "{other}");
     }
-    let mut shown = format!("{secret:?} {:?} {:?}", host.vault, host.vault.list().await.unwrap());
+    let mut shown = format!(
+        "{secret:?} {:?} {:?}",
+        host.vault,
+        host.vault.list().await.unwrap()
+    );
     for record in host.audit.events(1, 100).await.unwrap() {
         shown.push_str(&format!("{record:?}"));
     }
@@ -78,18 +109,32 @@ async fn every_change_is_recorded_and_versions_are_not_used_again() {
     assert_eq!(host.set("a", CANARY).await, 1);
     assert_eq!(host.set("a", "other").await, 2);
     host.vault.delete(&name("a"), "op").await.unwrap();
-    assert!(matches!(host.vault.open_secret(&name("a")).await, Err(Error::NotFound(_))));
-    assert!(matches!(host.vault.delete(&name("a"), "op").await, Err(Error::NotFound(_))));
+    assert!(matches!(
+        host.vault.open_secret(&name("a")).await,
+        Err(Error::NotFound(_))
+    ));
+    assert!(matches!(
+        host.vault.delete(&name("a"), "op").await,
+        Err(Error::NotFound(_))
+    ));
     assert_eq!(host.vault.list().await.unwrap(), []);
     assert_eq!(host.set("a", "third").await, 4);
     let events = host.audit.events(1, 100).await.unwrap();
     let kinds: Vec<_> = events
         .iter()
         .filter(|record| record.event.principal.as_deref() == Some("op"))
-        .map(|record| (record.event.kind, record.event.detail["version"].as_u64().unwrap()))
+        .map(|record| {
+            (
+                record.event.kind,
+                record.event.detail["version"].as_u64().unwrap(),
+            )
+        })
         .collect();
     let set = EventKind::SecretSet;
-    assert_eq!(kinds, [(set, 1), (set, 2), (EventKind::SecretDeleted, 3), (set, 4)]);
+    assert_eq!(
+        kinds,
+        [(set, 1), (set, 2), (EventKind::SecretDeleted, 3), (set, 4)]
+    );
     assert_eq!(host.vault.verify().await.unwrap(), []);
 }
 
@@ -97,18 +142,41 @@ async fn every_change_is_recorded_and_versions_are_not_used_again() {
 async fn plain_http_empty_values_and_empty_audiences_are_refused() {
     let host = host().await;
     let https = vec!["https://a.example".parse().unwrap()];
-    let both = vec!["https://a.example".parse().unwrap(), "http://b.example".parse().unwrap()];
+    let both = vec![
+        "https://a.example".parse().unwrap(),
+        "http://b.example".parse().unwrap(),
+    ];
     let value: SecretString = CANARY.into();
-    let refused = host.vault.set(&name("a"), &value, both, "op").await.unwrap_err();
+    let refused = host
+        .vault
+        .set(&name("a"), &value, both, "op")
+        .await
+        .unwrap_err();
     assert!(matches!(&refused, Error::NotHttps(origin) if origin.as_str() == "http://b.example"));
     assert!(!format!("{refused} {refused:?}").contains(CANARY));
-    assert!(matches!(host.vault.set(&name("a"), &value, vec![], "op").await, Err(Error::NoAudience)));
+    assert!(matches!(
+        host.vault.set(&name("a"), &value, vec![], "op").await,
+        Err(Error::NoAudience)
+    ));
     for length in [0, 64 * 1024 + 1] {
         let value = "x".repeat(length).into();
-        let refused = host.vault.set(&name("a"), &value, https.clone(), "op").await;
+        let refused = host
+            .vault
+            .set(&name("a"), &value, https.clone(), "op")
+            .await;
         assert!(matches!(refused, Err(Error::Length { .. })));
     }
-    for bad in ["", "A", "1a", "-a", "a_b", "a.b", "a/b", "a\0", &"a".repeat(64)] {
+    for bad in [
+        "",
+        "A",
+        "1a",
+        "-a",
+        "a_b",
+        "a.b",
+        "a/b",
+        "a\0",
+        &"a".repeat(64),
+    ] {
         assert!(bad.parse::<SecretName>().is_err(), "{bad:?}");
     }
 }
@@ -122,21 +190,32 @@ async fn exchanged_rows_do_not_open() {
     host.put_row("a", b.clone()).await;
     host.put_row("b", a).await;
     for text in ["a", "b"] {
-        assert!(matches!(host.vault.open_secret(&name(text)).await, Err(Error::Tampered { .. })));
+        assert!(matches!(
+            host.vault.open_secret(&name(text)).await,
+            Err(Error::Tampered { .. })
+        ));
     }
     // Nor do their parts: a's row with b's sealed value, b's data key, or both.
-    let (a, b): (serde_json::Value, serde_json::Value) =
-        (serde_json::from_slice(&host.row("b").await).unwrap(), serde_json::from_slice(&b).unwrap());
+    let (a, b): (serde_json::Value, serde_json::Value) = (
+        serde_json::from_slice(&host.row("b").await).unwrap(),
+        serde_json::from_slice(&b).unwrap(),
+    );
     for fields in [&["value"][..], &["data_key"], &["value", "data_key"]] {
         let mut mixed = a.clone();
         for field in fields {
             mixed["sealed"][field] = b["sealed"][field].clone();
         }
         host.put_row("a", mixed.to_string().into_bytes()).await;
-        assert!(matches!(host.vault.open_secret(&name("a")).await, Err(Error::Tampered { .. })));
+        assert!(matches!(
+            host.vault.open_secret(&name("a")).await,
+            Err(Error::Tampered { .. })
+        ));
     }
     host.put_row("a", a.to_string().into_bytes()).await;
-    assert_eq!(host.vault.open_secret(&name("a")).await.unwrap().expose(), "value of a");
+    assert_eq!(
+        host.vault.open_secret(&name("a")).await.unwrap().expose(),
+        "value of a"
+    );
 }
 
 #[tokio::test]
@@ -153,9 +232,16 @@ async fn every_changed_field_and_bit_is_found() {
         ("\"key_id\":\"", "\"key_id\":\"0"),
     ] {
         assert!(text.contains(from), "{from}");
-        host.put_row("a", text.replacen(from, to, 1).into_bytes()).await;
+        host.put_row("a", text.replacen(from, to, 1).into_bytes())
+            .await;
         let fresh = host.reopen().await.unwrap();
-        assert!(matches!(fresh.open_secret(&name("a")).await, Err(Error::Tampered { .. })), "{to}");
+        assert!(
+            matches!(
+                fresh.open_secret(&name("a")).await,
+                Err(Error::Tampered { .. })
+            ),
+            "{to}"
+        );
     }
     let mut changed = 0;
     for bit in 0..row.len() * 8 {
@@ -165,7 +251,9 @@ async fn every_changed_field_and_bit_is_found() {
         let fresh = host.reopen().await.unwrap();
         // The case of a letter in an origin is the one thing that changes nothing.
         let opened = fresh.open_secret(&name("a")).await;
-        let same = |secret: &nexus_vault::Secret| secret.audience()[0].as_str() == "https://api.example.com";
+        let same = |secret: &nexus_vault::Secret| {
+            secret.audience()[0].as_str() == "https://api.example.com"
+        };
         assert!(opened.as_ref().map_or(true, same), "bit {bit}");
         changed += usize::from(opened.is_err());
     }
@@ -179,11 +267,18 @@ async fn an_old_row_that_is_put_back_is_found() {
     let old = host.row("a").await;
     host.set("a", "new").await;
     host.put_row("a", old.clone()).await;
-    assert!(matches!(host.vault.open_secret(&name("a")).await, Err(Error::Tampered { .. })));
+    assert!(matches!(
+        host.vault.open_secret(&name("a")).await,
+        Err(Error::Tampered { .. })
+    ));
     // A host that starts afterwards can't see it in the row, but in the audit.
     let fresh = host.reopen().await.unwrap();
     assert_eq!(fresh.open_secret(&name("a")).await.unwrap().expose(), "old");
-    let fault = Fault::Version { name: "a".to_owned(), recorded: 2, found: Some(1) };
+    let fault = Fault::Version {
+        name: "a".to_owned(),
+        recorded: 2,
+        found: Some(1),
+    };
     assert_eq!(fresh.verify().await.unwrap(), [fault]);
     let mut commit = Commit::new();
     commit.delete(SECRETS, "a").put(SECRETS, "b", old);
@@ -191,9 +286,17 @@ async fn an_old_row_that_is_put_back_is_found() {
     assert_eq!(
         fresh.verify().await.unwrap(),
         [
-            Fault::Unrecorded { name: "b".to_owned() },
-            Fault::Unopened { name: "b".to_owned() },
-            Fault::Version { name: "a".to_owned(), recorded: 2, found: None },
+            Fault::Unrecorded {
+                name: "b".to_owned()
+            },
+            Fault::Unopened {
+                name: "b".to_owned()
+            },
+            Fault::Version {
+                name: "a".to_owned(),
+                recorded: 2,
+                found: None
+            },
         ]
     );
 }
@@ -202,8 +305,15 @@ async fn an_old_row_that_is_put_back_is_found() {
 async fn another_master_key_is_refused_before_anything_is_read() {
     let host = host().await;
     host.set("a", CANARY).await;
-    let refused = Vault::open(host.store.clone(), host.audit.clone(), MasterKey::from_bytes([7; 32])).await;
-    let Err(Error::WrongMasterKey { expected, found }) = refused else { panic!("{refused:?}") };
+    let refused = Vault::open(
+        host.store.clone(),
+        host.audit.clone(),
+        MasterKey::from_bytes([7; 32]),
+    )
+    .await;
+    let Err(Error::WrongMasterKey { expected, found }) = refused else {
+        panic!("{refused:?}")
+    };
     assert_ne!(expected, found);
     assert_eq!(found, MasterKey::from_bytes([7; 32]).id());
 }
@@ -221,9 +331,18 @@ async fn the_master_key_can_be_replaced_at_any_moment() {
     assert_eq!(MasterKey::load_or_create(&file).unwrap().id(), id);
     host.set("b", "after").await;
     let fresh = host.reopen().await.unwrap();
-    assert_eq!(fresh.open_secret(&name("a")).await.unwrap().expose(), CANARY);
-    assert_eq!(fresh.open_secret(&name("b")).await.unwrap().expose(), "after");
-    assert_eq!(fresh.unseal("approval/1", &sealed).unwrap().as_slice(), b"payload");
+    assert_eq!(
+        fresh.open_secret(&name("a")).await.unwrap().expose(),
+        CANARY
+    );
+    assert_eq!(
+        fresh.open_secret(&name("b")).await.unwrap().expose(),
+        "after"
+    );
+    assert_eq!(
+        fresh.unseal("approval/1", &sealed).unwrap().as_slice(),
+        b"payload"
+    );
     assert_eq!(fresh.verify().await.unwrap(), []);
 
     // The host died after the commit: the new key still waits beside the old one.
@@ -231,7 +350,10 @@ async fn the_master_key_can_be_replaced_at_any_moment() {
     std::fs::rename(&file, &next).unwrap();
     write_private(&file, &before);
     let fresh = host.reopen().await.unwrap();
-    assert_eq!(fresh.open_secret(&name("a")).await.unwrap().expose(), CANARY);
+    assert_eq!(
+        fresh.open_secret(&name("a")).await.unwrap().expose(),
+        CANARY
+    );
     assert!(!next.exists() && std::fs::read(&file).unwrap() == after);
 
     // The host died before the commit: the waiting key was never used.
@@ -254,7 +376,15 @@ async fn sealed_data_opens_under_its_context_only() {
         assert!(host.vault.unseal("approval/1", &bad).is_err());
     }
     assert!(host.vault.unseal("approval/1", b"").is_err());
-    assert_eq!(host.reopen().await.unwrap().unseal("approval/1", &sealed).unwrap().as_slice(), CANARY.as_bytes());
+    assert_eq!(
+        host.reopen()
+            .await
+            .unwrap()
+            .unseal("approval/1", &sealed)
+            .unwrap()
+            .as_slice(),
+        CANARY.as_bytes()
+    );
 }
 
 #[tokio::test]
@@ -265,7 +395,11 @@ async fn changes_at_once_each_get_a_version() {
         let vault = host.vault.clone();
         tokio::spawn(async move {
             let audience = vec!["https://a.example".parse().unwrap()];
-            vault.set(&name("a"), &format!("value {n}").into(), audience, "op").await.unwrap().version
+            vault
+                .set(&name("a"), &format!("value {n}").into(), audience, "op")
+                .await
+                .unwrap()
+                .version
         })
     });
     for task in setting.collect::<Vec<_>>() {

@@ -33,9 +33,13 @@ pub(super) async fn read(
     let mut sink = Sink::of(headers, max, decode_all)?;
     let mut received = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Err(BodyError::Broken) };
+        let Ok(frame) = frame else {
+            return Err(BodyError::Broken);
+        };
         // Trailers are dropped: an agent is given one list of headers.
-        let Some(data) = frame.data_ref() else { continue };
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
         received += data.len();
         if received > max {
             return Err(BodyError::TooLarge);
@@ -58,11 +62,16 @@ struct Limited {
 
 impl Sink {
     fn of(headers: &HeaderMap, max: usize, decode_all: bool) -> Result<Self, BodyError> {
-        let limited = Limited { bytes: Vec::new(), max };
+        let limited = Limited {
+            bytes: Vec::new(),
+            max,
+        };
         let mut encodings = headers.get_all(CONTENT_ENCODING).iter();
         let encoding = match (encodings.next(), encodings.next()) {
             (None, _) => return Ok(Self::Plain(limited)),
-            (Some(one), None) => String::from_utf8_lossy(one.as_bytes()).trim().to_ascii_lowercase(),
+            (Some(one), None) => String::from_utf8_lossy(one.as_bytes())
+                .trim()
+                .to_ascii_lowercase(),
             (Some(_), Some(_)) => "several".to_owned(),
         };
         match encoding.as_str() {
@@ -86,9 +95,11 @@ impl Sink {
             Self::Plain(limited) => Ok(limited.bytes.into()),
             // An answer to HEAD, and 204 and 304, name an encoding and have no body.
             Self::Gzip(_) if received == 0 => Ok(Bytes::new()),
-            Self::Gzip(decoder) => {
-                Ok(decoder.finish().map_err(|error| cause(&error))?.bytes.into())
-            }
+            Self::Gzip(decoder) => Ok(decoder
+                .finish()
+                .map_err(|error| cause(&error))?
+                .bytes
+                .into()),
         }
     }
 }

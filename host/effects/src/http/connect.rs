@@ -19,7 +19,11 @@ use crate::Error;
 /// Turns names into addresses. What it says is checked, whoever it is.
 pub trait Resolve: Send + Sync + 'static {
     /// All addresses of a name. Called once per connection; the answer is what is connected to.
-    fn resolve<'a>(&'a self, name: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
+    fn resolve<'a>(
+        &'a self,
+        name: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
 
 /// The operating system's resolver.
@@ -27,7 +31,11 @@ pub trait Resolve: Send + Sync + 'static {
 pub struct SystemResolver;
 
 impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, name: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
+    fn resolve<'a>(
+        &'a self,
+        name: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
     }
 }
@@ -61,7 +69,9 @@ impl Connector {
         resolver: Arc<dyn Resolve>,
         timeout: Duration,
     ) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let mut roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
         for root in extra_roots {
             roots.add(root.clone())?;
         }
@@ -72,7 +82,11 @@ impl Connector {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)), resolver, timeout })
+        Ok(Self {
+            tls: TlsConnector::from(Arc::new(config)),
+            resolver,
+            timeout,
+        })
     }
 
     /// Resolves once, checks every answer, and connects to one of the addresses that were checked.
@@ -98,7 +112,11 @@ impl Connector {
         };
         tokio::time::timeout(self.timeout, connected)
             .await
-            .unwrap_or_else(|_| Err(Error::Unavailable(format!("{origin} could not be reached in time"))))
+            .unwrap_or_else(|_| {
+                Err(Error::Unavailable(format!(
+                    "{origin} could not be reached in time"
+                )))
+            })
     }
 
     async fn addresses(&self, origin: &Origin, reach: Reach) -> Result<Vec<SocketAddr>, Error> {
@@ -108,14 +126,19 @@ impl Connector {
             Host::V6(address) => vec![SocketAddr::new((*address).into(), origin.port())],
             Host::Name(name) => {
                 check_name(origin, name)?;
-                self.resolver.resolve(name, origin.port()).await.map_err(|error| {
-                    tracing::debug!(%origin, %error, "the name did not resolve");
-                    Error::Unavailable(format!("the name of {origin} could not be resolved"))
-                })?
+                self.resolver
+                    .resolve(name, origin.port())
+                    .await
+                    .map_err(|error| {
+                        tracing::debug!(%origin, %error, "the name did not resolve");
+                        Error::Unavailable(format!("the name of {origin} could not be resolved"))
+                    })?
             }
         };
         if addresses.is_empty() {
-            return Err(Error::Unavailable(format!("the name of {origin} has no address")));
+            return Err(Error::Unavailable(format!(
+                "the name of {origin} has no address"
+            )));
         }
         // One bad answer is enough: which one is used would otherwise be the attacker's to choose.
         let refused = addresses.iter().find(|address| {
@@ -156,9 +179,13 @@ async fn dial(origin: &Origin, addresses: &[SocketAddr]) -> Result<(TcpStream, S
 fn check_name(origin: &Origin, name: &str) -> Result<(), Error> {
     let last = name.rsplit('.').next().unwrap_or_default();
     let numeric = last.starts_with(|c: char| c.is_ascii_digit());
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    let plain = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
     if numeric || !plain || name.is_empty() || name.len() > 253 {
-        return Err(Error::Invalid(format!("the host of {origin} is no name that can be resolved")));
+        return Err(Error::Invalid(format!(
+            "the host of {origin} is no name that can be resolved"
+        )));
     }
     Ok(())
 }

@@ -36,7 +36,10 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: Duration::from_secs(10), total: Duration::from_secs(60) }
+        Self {
+            connect: Duration::from_secs(10),
+            total: Duration::from_secs(60),
+        }
     }
 }
 
@@ -91,8 +94,11 @@ struct Exchanged {
 impl Egress {
     /// Sets up the way out. Fails on a root certificate that does not parse.
     pub fn new(options: EgressOptions) -> Result<Self, SetupError> {
-        let connector =
-            Connector::new(&options.extra_roots, options.resolver, options.timeouts.connect)?;
+        let connector = Connector::new(
+            &options.extra_roots,
+            options.resolver,
+            options.timeouts.connect,
+        )?;
         Ok(Self {
             private_origins: options.private_origins,
             connector,
@@ -117,7 +123,9 @@ impl Egress {
         request.check()?;
         let action = permit.action();
         if action.verb != request.method.as_str() || action.target != request.action_target() {
-            return Err(Error::Forbidden("the permit is for another request".to_owned()));
+            return Err(Error::Forbidden(
+                "the permit is for another request".to_owned(),
+            ));
         }
         let secrets = open(&request, action, vault).await?;
         let mut scanner = Scanner::default();
@@ -154,33 +162,48 @@ impl Egress {
             scanner.add(name.as_str(), value.as_bytes());
         }
         let wire = wire(request, filled).map_err(Ended::Before)?;
-        let reach = if self.private_origins.contains(origin) { Reach::Any } else { Reach::Public };
+        let reach = if self.private_origins.contains(origin) {
+            Reach::Any
+        } else {
+            Reach::Public
+        };
         let connected = tokio::time::timeout_at(deadline, self.connector.connect(origin, reach));
         let (stream, address) = connected
             .await
-            .unwrap_or_else(|_| Err(Error::Unavailable(format!("{origin} could not be reached in time"))))
+            .unwrap_or_else(|_| {
+                Err(Error::Unavailable(format!(
+                    "{origin} could not be reached in time"
+                )))
+            })
             .map_err(Ended::Before)?;
 
         let late = || Ended::Lost(Error::Timeout(format!("{origin} did not answer in time")));
-        let response = tokio::time::timeout_at(deadline, exchange(stream, wire)).await.map_err(|_| late())?;
+        let response = tokio::time::timeout_at(deadline, exchange(stream, wire))
+            .await
+            .map_err(|_| late())?;
         let (response, _connection) = response.map_err(|failed| match failed {
             Failed::Before(error) => Ended::Before(error),
-            Failed::Started(error) if error.is_parse_too_large() => {
-                Ended::Lost(Error::Exhausted(format!("the headers of {origin}'s response are too large")))
-            }
+            Failed::HeadTooLarge => Ended::Lost(Error::Exhausted(format!(
+                "the headers of {origin}'s response are too large"
+            ))),
             Failed::Started(error) => {
                 tracing::debug!(%origin, %error, "the exchange broke off");
-                Ended::Lost(Error::Timeout(format!("the connection to {origin} broke off")))
+                Ended::Lost(Error::Timeout(format!(
+                    "the connection to {origin} broke off"
+                )))
             }
         })?;
         let (head, incoming) = response.into_parts();
         let body = body::read(&head.headers, incoming, self.max_body, searched);
-        let body = tokio::time::timeout_at(deadline, body).await.map_err(|_| late())?;
+        let body = tokio::time::timeout_at(deadline, body)
+            .await
+            .map_err(|_| late())?;
         let body = body.map_err(|error| {
             Ended::Lost(match error {
-                BodyError::TooLarge => {
-                    Error::Exhausted(format!("the response has more than {} bytes", self.max_body))
-                }
+                BodyError::TooLarge => Error::Exhausted(format!(
+                    "the response has more than {} bytes",
+                    self.max_body
+                )),
                 BodyError::Broken => Error::Timeout(format!("{origin}'s response broke off")),
                 BodyError::Damaged => Error::Other(format!("{origin}'s response is damaged")),
                 BodyError::Encoding(name) => Error::Other(format!(
@@ -190,7 +213,11 @@ impl Egress {
         })?;
         let mut response = Response::new(&head, body);
         let redacted = response.redact(&scanner);
-        Ok(Exchanged { response, address, redacted })
+        Ok(Exchanged {
+            response,
+            address,
+            redacted,
+        })
     }
 }
 
@@ -210,20 +237,38 @@ async fn settle(
     key: String,
 ) -> Result<Response, Error> {
     let (finish, result) = match result {
-        Ok(Exchanged { response, address, redacted }) => {
+        Ok(Exchanged {
+            response,
+            address,
+            redacted,
+        }) => {
             let detail = json!({
                 "status": response.status,
                 "bytes": response.body.len(),
                 "address": address.to_string(),
                 "redacted": redacted,
             });
-            (Finish { ok: true, result: response.digest(), detail }, Ok(response))
+            (
+                Finish {
+                    ok: true,
+                    result: response.digest(),
+                    detail,
+                },
+                Ok(response),
+            )
         }
         // Dropping the receipt records that the end is unknown.
         Err(Ended::Lost(_)) if !read => return Err(Error::OutcomeUnknown { key }),
         Err(Ended::Before(error) | Ended::Lost(error)) => {
             let detail = json!({ "error": error.to_string() });
-            (Finish { ok: false, result: Digest::of(b""), detail }, Err(error))
+            (
+                Finish {
+                    ok: false,
+                    result: Digest::of(b""),
+                    detail,
+                },
+                Err(error),
+            )
         }
     };
     if let Err(error) = receipt.finish(finish).await {
@@ -280,7 +325,12 @@ fn wire(request: &Request, filled: Filled) -> Result<http::Request<Full<Bytes>>,
     }
     headers
         .entry(USER_AGENT)
-        .or_insert(HeaderValue::from_static(concat!("nexus/", env!("CARGO_PKG_VERSION"))));
-    headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip"));
+        .or_insert(HeaderValue::from_static(concat!(
+            "nexus/",
+            env!("CARGO_PKG_VERSION")
+        )));
+    headers
+        .entry(ACCEPT_ENCODING)
+        .or_insert(HeaderValue::from_static("gzip"));
     Ok(wire)
 }

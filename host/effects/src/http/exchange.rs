@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::connect::Stream;
 use crate::Error;
 
-/// The most bytes that hyper buffers of a response's head.
+/// The most bytes of a response's head.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_RESPONSE_HEADERS: usize = 128;
 
@@ -30,6 +30,8 @@ pub(crate) enum Failed {
     Before(Error),
     /// After.
     Started(hyper::Error),
+    /// The response's head has too many fields or bytes.
+    HeadTooLarge,
 }
 
 /// Sends a request and waits for the head of its response.
@@ -49,16 +51,30 @@ pub(crate) async fn exchange(
         }
     }));
     match sender.try_send_request(request).await {
+        // hyper reads a head in one piece if it comes in one piece, whatever its buffer's limit.
+        Ok(response) if head_bytes(&response) > MAX_HEAD => Err(Failed::HeadTooLarge),
         Ok(response) => Ok((response, connection)),
         // The request comes back only if nothing of it was written.
         Err(mut failed) => {
             let unsent = failed.take_message().is_some();
             let error = failed.into_error();
             Err(if unsent {
-                Failed::Before(Error::Unavailable(format!("the connection was closed: {error}")))
+                Failed::Before(Error::Unavailable(format!(
+                    "the connection was closed: {error}"
+                )))
+            } else if error.is_parse_too_large() {
+                Failed::HeadTooLarge
             } else {
                 Failed::Started(error)
             })
         }
     }
+}
+
+fn head_bytes(response: &http::Response<Incoming>) -> usize {
+    response
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
 }

@@ -11,20 +11,45 @@ pub const MAX_BYTES: usize = 32 * 1024;
 
 /// Fields that frame the message or speak to the next hop. They are the host's.
 const RESERVED: &[&str] = &[
-    "connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "te", "trailer",
-    "transfer-encoding", "upgrade",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 /// Fields that make some servers act on another method, path or host than the one that was checked.
 const OVERRIDES: &[&str] = &[
-    "forwarded", "x-forwarded-host", "x-forwarded-prefix", "x-http-method", "x-http-method-override",
-    "x-method-override", "x-original-url", "x-rewrite-url",
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-prefix",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
 ];
 
 /// Fields that a request has at most once, because two readers would choose differently.
 const SINGLE: &[&str] = &[
-    "accept-encoding", "authorization", "content-encoding", "content-range", "content-type", "cookie",
-    "if-match", "if-modified-since", "if-unmodified-since", "origin", "range", "referer", "user-agent",
+    "accept-encoding",
+    "authorization",
+    "content-encoding",
+    "content-range",
+    "content-type",
+    "cookie",
+    "if-match",
+    "if-modified-since",
+    "if-unmodified-since",
+    "origin",
+    "range",
+    "referer",
+    "user-agent",
 ];
 
 /// Checks the next field against the rules and against those before it.
@@ -41,11 +66,18 @@ pub fn check(fields: &[(String, Vec<u8>)], name: &str, value: &[u8]) -> Result<S
         return Err(Error::Invalid(format!("the header {name} is given twice")));
     }
     if fields.len() >= MAX_FIELDS {
-        return Err(Error::Invalid(format!("a request has at most {MAX_FIELDS} headers")));
+        return Err(Error::Invalid(format!(
+            "a request has at most {MAX_FIELDS} headers"
+        )));
     }
-    let bytes: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let bytes: usize = fields
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     if bytes + name.len() + value.len() > MAX_BYTES {
-        return Err(Error::Invalid(format!("the headers of a request have at most {MAX_BYTES} bytes")));
+        return Err(Error::Invalid(format!(
+            "the headers of a request have at most {MAX_BYTES} bytes"
+        )));
     }
     Ok(name)
 }
@@ -53,11 +85,15 @@ pub fn check(fields: &[(String, Vec<u8>)], name: &str, value: &[u8]) -> Result<S
 /// Checks a name, whatever sets the value. Gives it in lower case.
 pub(crate) fn check_name(name: &str) -> Result<String, Error> {
     let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
-        return Err(Error::Invalid(format!("{name:?} is not the name of a header")));
+        return Err(Error::Invalid(format!(
+            "{name:?} is not the name of a header"
+        )));
     };
     let name = parsed.as_str();
     if RESERVED.contains(&name) || name.starts_with("proxy-") {
-        return Err(Error::Invalid(format!("the header {name} is set by the host")));
+        return Err(Error::Invalid(format!(
+            "the header {name} is set by the host"
+        )));
     }
     if OVERRIDES.contains(&name) {
         return Err(Error::Invalid(format!(
@@ -79,20 +115,78 @@ mod tests {
     #[test]
     fn nothing_that_frames_a_message_passes() {
         let names = [
-            "Host", "host", "HOST", "Content-Length", "content-length", "Transfer-Encoding",
-            "transfer-encoding", "Connection", "Keep-Alive", "TE", "te", "Trailer", "Upgrade",
-            "Expect", "HTTP2-Settings", "Proxy-Authorization", "proxy-connection", "Proxy-Foo",
-            "", " ", "a b", "a:", ":authority", ":path", "a\r", "a\n", "a\0", "a\r\nHost: x", "ä",
-            "a\tb", "a(b)", "a,b", "a;b", "a=b", "a@b", "a[b]", "a{b}", "a\"b", "a/b", "a\\b", "a?b",
-            " host", "host ", "X-HTTP-Method-Override", "x-http-method", "X-Method-Override", "X-Original-URL",
-            "X-Rewrite-URL", "X-Forwarded-Host", "Forwarded", "transfer-encoding ", "\u{feff}host", "content_length:",
+            "Host",
+            "host",
+            "HOST",
+            "Content-Length",
+            "content-length",
+            "Transfer-Encoding",
+            "transfer-encoding",
+            "Connection",
+            "Keep-Alive",
+            "TE",
+            "te",
+            "Trailer",
+            "Upgrade",
+            "Expect",
+            "HTTP2-Settings",
+            "Proxy-Authorization",
+            "proxy-connection",
+            "Proxy-Foo",
+            "",
+            " ",
+            "a b",
+            "a:",
+            ":authority",
+            ":path",
+            "a\r",
+            "a\n",
+            "a\0",
+            "a\r\nHost: x",
+            "ä",
+            "a\tb",
+            "a(b)",
+            "a,b",
+            "a;b",
+            "a=b",
+            "a@b",
+            "a[b]",
+            "a{b}",
+            "a\"b",
+            "a/b",
+            "a\\b",
+            "a?b",
+            " host",
+            "host ",
+            "X-HTTP-Method-Override",
+            "x-http-method",
+            "X-Method-Override",
+            "X-Original-URL",
+            "X-Rewrite-URL",
+            "X-Forwarded-Host",
+            "Forwarded",
+            "transfer-encoding ",
+            "\u{feff}host",
+            "content_length:",
         ];
         for name in names {
             assert!(check(&[], name, b"x").is_err(), "{name:?}");
         }
         let values: [&[u8]; 14] = [
-            b"\r", b"\n", b"\0", b"a\r\nHost: x", b"a\nb", b"a\rb", b"\r\n\r\nGET / HTTP/1.1", b"a\0",
-            b"\x01", b"\x0b", b"\x0c", b"\x1b[2J", b"\x7f", b"a\r\n b",
+            b"\r",
+            b"\n",
+            b"\0",
+            b"a\r\nHost: x",
+            b"a\nb",
+            b"a\rb",
+            b"\r\n\r\nGET / HTTP/1.1",
+            b"a\0",
+            b"\x01",
+            b"\x0b",
+            b"\x0c",
+            b"\x1b[2J",
+            b"\x7f",
+            b"a\r\n b",
         ];
         for value in values {
             assert!(check(&[], "x-test", value).is_err(), "{value:?}");
@@ -102,9 +196,16 @@ mod tests {
     #[test]
     fn ordinary_headers_pass_in_lower_case() {
         for (name, value) in [
-            ("Accept", "application/json"), ("X-API-Version", "2"), ("Content-Type", "text/plain"),
-            ("If-None-Match", "\"abc\""), ("x_y", "z"), ("Cookie", "a=b"), ("Authorization", "Token abc"),
-            ("x-empty", ""), ("x-text", "grüße\tund"), ("x-proxy-hint", "1"),
+            ("Accept", "application/json"),
+            ("X-API-Version", "2"),
+            ("Content-Type", "text/plain"),
+            ("If-None-Match", "\"abc\""),
+            ("x_y", "z"),
+            ("Cookie", "a=b"),
+            ("Authorization", "Token abc"),
+            ("x-empty", ""),
+            ("x-text", "grüße\tund"),
+            ("x-proxy-hint", "1"),
         ] {
             let checked = check(&[], name, value.as_bytes());
             assert_eq!(checked.ok(), Some(name.to_ascii_lowercase()), "{name}");
@@ -113,7 +214,9 @@ mod tests {
 
     #[test]
     fn number_size_and_repetition_are_limited() {
-        let full: Vec<_> = (0..MAX_FIELDS).map(|n| (format!("x-{n}"), vec![])).collect();
+        let full: Vec<_> = (0..MAX_FIELDS)
+            .map(|n| (format!("x-{n}"), vec![]))
+            .collect();
         assert!(check(&full[..99], "x-last", b"").is_ok());
         assert!(check(&full, "x-more", b"").is_err());
         assert!(check(&[], "x", &vec![b'a'; MAX_BYTES - 1]).is_ok());

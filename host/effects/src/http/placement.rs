@@ -134,11 +134,19 @@ impl Placement {
             Place::Query { name } => json!({ "secret": secret, "place": "query", "name": name }),
             Place::Basic { user } => json!({ "secret": secret, "place": "basic", "user": user }),
             Place::Form { name } => json!({ "secret": secret, "place": "form", "name": name }),
-            Place::SignatureHeader { name, message, encoding } => json!({
+            Place::SignatureHeader {
+                name,
+                message,
+                encoding,
+            } => json!({
                 "secret": secret, "place": "signature-header", "name": name,
                 "message": show(message), "encoding": encoding.as_str(),
             }),
-            Place::SignatureQuery { name, message, encoding } => json!({
+            Place::SignatureQuery {
+                name,
+                message,
+                encoding,
+            } => json!({
                 "secret": secret, "place": "signature-query", "name": name,
                 "message": show(message), "encoding": encoding.as_str(),
             }),
@@ -167,30 +175,31 @@ impl Placement {
             Place::Header { name, format } => [name.as_bytes(), format.as_bytes()],
             Place::Query { name } | Place::Form { name } => [name.as_bytes(), b""],
             Place::Basic { user } => [user.as_bytes(), b""],
-            Place::SignatureHeader { name, message, .. } | Place::SignatureQuery { name, message, .. } => {
-                [name.as_bytes(), message]
-            }
+            Place::SignatureHeader { name, message, .. }
+            | Place::SignatureQuery { name, message, .. } => [name.as_bytes(), message],
         };
         texts.into_iter()
     }
 
     /// Whether the value can stand where it is wanted.
     pub(super) fn fits(&self, secret: &Secret) -> Result<(), Error> {
-        if let Place::Header { name, .. } = &self.place {
-            if HeaderValue::from_str(secret.expose()).is_err() {
-                return Err(Error::Invalid(format!(
-                    "the secret `{}` has characters that the header {name} can't carry",
-                    self.secret
-                )));
-            }
-        }
-        if let Place::Basic { .. } = self.place {
-            if secret.expose().chars().any(char::is_control) {
-                return Err(Error::Invalid(format!(
-                    "the secret `{}` has characters that basic authentication can't carry",
-                    self.secret
-                )));
-            }
+        let (fits, carrier) = match &self.place {
+            Place::Header { name, .. } => (
+                HeaderValue::from_str(secret.expose()).is_ok(),
+                name.as_str(),
+            ),
+            Place::Basic { .. } => (
+                !secret.expose().chars().any(char::is_control),
+                "authorization",
+            ),
+            // Encoded, or only signed with.
+            _ => return Ok(()),
+        };
+        if !fits {
+            return Err(Error::Invalid(format!(
+                "the secret `{}` has characters that the header {carrier} can't carry",
+                self.secret
+            )));
         }
         Ok(())
     }
@@ -201,7 +210,10 @@ pub(super) fn fill(request: &Request, secrets: &[Secret]) -> Result<Filled, Erro
     let mut target = Zeroizing::new(request.target.as_str().to_owned());
     let mut headers = Vec::with_capacity(request.headers.len() + secrets.len());
     for (name, value) in &request.headers {
-        headers.push((name.clone(), HeaderValue::from_bytes(value).map_err(|_| unsendable(name))?));
+        headers.push((
+            name.clone(),
+            HeaderValue::from_bytes(value).map_err(|_| unsendable(name))?,
+        ));
     }
     let mut body = Zeroizing::new(Vec::new());
     let mut derived = Vec::new();
@@ -222,7 +234,10 @@ pub(super) fn fill(request: &Request, secrets: &[Secret]) -> Result<Filled, Erro
             Place::Basic { user } => {
                 let pair = Zeroizing::new(format!("{user}:{}", secret.expose()));
                 let value = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-                headers.push(("authorization".to_owned(), sensitive("authorization", &value)?));
+                headers.push((
+                    "authorization".to_owned(),
+                    sensitive("authorization", &value)?,
+                ));
             }
             Place::Form { name } => {
                 let mut field = Zeroizing::new(String::new());
@@ -234,33 +249,54 @@ pub(super) fn fill(request: &Request, secrets: &[Secret]) -> Result<Filled, Erro
                 }
                 body.extend_from_slice(field.as_bytes());
             }
-            Place::SignatureHeader { name, message, encoding } => {
+            Place::SignatureHeader {
+                name,
+                message,
+                encoding,
+            } => {
                 let signature = sign(secret, message, *encoding);
                 headers.push((name.clone(), sensitive(name, &signature)?));
                 derived.push((placement.secret.clone(), signature));
             }
-            Place::SignatureQuery { name, message, encoding } => {
+            Place::SignatureQuery {
+                name,
+                message,
+                encoding,
+            } => {
                 let signature = sign(secret, message, *encoding);
                 query(name, &signature);
                 derived.push((placement.secret.clone(), signature));
             }
         }
     }
-    let form = request.placements.iter().any(|placement| matches!(placement.place, Place::Form { .. }));
+    let form = request
+        .placements
+        .iter()
+        .any(|placement| matches!(placement.place, Place::Form { .. }));
     if form && request.given("content-type").is_none() {
-        headers.push(("content-type".to_owned(), HeaderValue::from_bytes(FORM).map_err(|_| unsendable("content-type"))?));
+        headers.push((
+            "content-type".to_owned(),
+            HeaderValue::from_bytes(FORM).map_err(|_| unsendable("content-type"))?,
+        ));
     }
     let body = if body.is_empty() {
         request.body.clone()
     } else {
         Bytes::from([&request.body, body.as_slice()].concat())
     };
-    Ok(Filled { target, headers, body, derived })
+    Ok(Filled {
+        target,
+        headers,
+        body,
+        derived,
+    })
 }
 
 /// What the agent's own form or query names, decoded.
 pub(super) fn names(encoded: &[u8]) -> Vec<Vec<u8>> {
-    url::form_urlencoded::parse(encoded).map(|(name, _)| name.into_owned().into_bytes()).collect()
+    url::form_urlencoded::parse(encoded)
+        .map(|(name, _)| name.into_owned().into_bytes())
+        .collect()
 }
 
 impl Encoding {
@@ -287,7 +323,9 @@ fn sign(secret: &Secret, message: &[u8], encoding: Encoding) -> Zeroizing<String
 fn push_encoded(out: &mut String, text: &str) {
     for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte))
+            }
             // Writing to a String cannot fail.
             _ => drop(write!(out, "%{byte:02X}")),
         }
@@ -306,7 +344,9 @@ fn unsendable(name: &str) -> Error {
 
 fn check_parameter(name: &str) -> Result<(), Error> {
     if name.is_empty() || name.chars().any(char::is_control) {
-        return Err(Error::Invalid(format!("{name:?} is not the name of a parameter")));
+        return Err(Error::Invalid(format!(
+            "{name:?} is not the name of a parameter"
+        )));
     }
     limit("the name of a parameter", name.len(), 256)
 }

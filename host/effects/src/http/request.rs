@@ -32,7 +32,14 @@ pub struct Request {
 impl Request {
     /// Begins a request.
     pub fn new(origin: Origin, method: Method, target: Target) -> Self {
-        Self { origin, method, target, headers: Vec::new(), body: Bytes::new(), placements: Vec::new() }
+        Self {
+            origin,
+            method,
+            target,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            placements: Vec::new(),
+        }
     }
 
     /// Adds a header. Refuses names that frame the message or belong to the next hop, values with
@@ -53,7 +60,9 @@ impl Request {
             self.takes_body()?;
         }
         if body.len() > MAX_BODY {
-            return Err(Error::Invalid(format!("a body has at most {MAX_BODY} bytes")));
+            return Err(Error::Invalid(format!(
+                "a body has at most {MAX_BODY} bytes"
+            )));
         }
         self.body = body;
         Ok(self)
@@ -69,18 +78,25 @@ impl Request {
             )));
         }
         if self.placements.len() >= MAX_PLACEMENTS {
-            return Err(Error::Invalid(format!("a request has at most {MAX_PLACEMENTS} secrets")));
+            return Err(Error::Invalid(format!(
+                "a request has at most {MAX_PLACEMENTS} secrets"
+            )));
         }
-        if let Some(name) = placement.header_name() {
-            if self.placed_header(&name) || self.headers.iter().any(|(other, _)| *other == name) {
-                return Err(Error::Invalid(format!("the header {name} is given twice")));
-            }
+        if let Some(name) = placement.header_name()
+            && (self.placed_header(&name) || self.given(&name).is_some())
+        {
+            return Err(Error::Invalid(format!("the header {name} is given twice")));
         }
         if let Some(name) = placement.query_name() {
             let given = placement::names(self.target.query().unwrap_or_default().as_bytes());
-            let placed = self.placements.iter().any(|other| other.query_name() == Some(name));
+            let placed = self
+                .placements
+                .iter()
+                .any(|other| other.query_name() == Some(name));
             if placed || given.iter().any(|other| other == name.as_bytes()) {
-                return Err(Error::Invalid(format!("the query parameter {name} is given twice")));
+                return Err(Error::Invalid(format!(
+                    "the query parameter {name} is given twice"
+                )));
             }
         }
         if let Place::Form { .. } = placement.place {
@@ -95,19 +111,28 @@ impl Request {
     pub fn check(&self) -> Result<(), Error> {
         let mut fields: Vec<Vec<u8>> = Vec::new();
         for placement in &self.placements {
-            let Place::Form { name } = &placement.place else { continue };
+            let Place::Form { name } = &placement.place else {
+                continue;
+            };
             if fields.is_empty() {
                 self.check_form()?;
                 fields = placement::names(&self.body);
             }
             if fields.iter().any(|other| other == name.as_bytes()) {
-                return Err(Error::Invalid(format!("the form field {name} is given twice")));
+                return Err(Error::Invalid(format!(
+                    "the form field {name} is given twice"
+                )));
             }
             fields.push(name.clone().into_bytes());
         }
-        let accepted = self.given("accept-encoding").unwrap_or_default().to_ascii_lowercase();
+        let accepted = self
+            .given("accept-encoding")
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let mut accepted = accepted.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-        if !self.placements.is_empty() && accepted.any(|name| !matches!(name, b"" | b"gzip" | b"identity")) {
+        if !self.placements.is_empty()
+            && accepted.any(|name| !matches!(name, b"" | b"gzip" | b"identity"))
+        {
             return Err(Error::Invalid(
                 "a request with secrets accepts no encoding but gzip and identity".to_owned(),
             ));
@@ -117,11 +142,14 @@ impl Request {
 
     fn check_form(&self) -> Result<(), Error> {
         let given = self.given("content-type").map(<[u8]>::to_ascii_lowercase);
-        let essence = given.as_deref().map(|text| text.split(|&byte| byte == b';').next().unwrap_or_default());
+        let essence = given
+            .as_deref()
+            .map(|text| text.split(|&byte| byte == b';').next().unwrap_or_default());
         match essence.map(<[u8]>::trim_ascii) {
             None | Some(FORM) => Ok(()),
             Some(_) => Err(Error::Invalid(
-                "a secret in a form needs a body of type application/x-www-form-urlencoded".to_owned(),
+                "a secret in a form needs a body of type application/x-www-form-urlencoded"
+                    .to_owned(),
             )),
         }
     }
@@ -197,12 +225,18 @@ impl Request {
     }
 
     pub(super) fn given(&self, name: &str) -> Option<&[u8]> {
-        self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_slice())
+        self.headers
+            .iter()
+            .find(|(other, _)| other == name)
+            .map(|(_, value)| value.as_slice())
     }
 
     /// Every text and byte that comes from the agent.
     pub(super) fn supplied(&self) -> impl Iterator<Item = &[u8]> {
-        let headers = self.headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]);
+        let headers = self
+            .headers
+            .iter()
+            .flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]);
         [self.target.as_str().as_bytes(), &self.body]
             .into_iter()
             .chain(headers)
@@ -210,15 +244,18 @@ impl Request {
     }
 
     fn placed_header(&self, name: &str) -> bool {
-        self.placements.iter().any(|other| other.header_name().as_deref() == Some(name))
+        self.placements
+            .iter()
+            .any(|other| other.header_name().as_deref() == Some(name))
     }
 
     fn takes_body(&self) -> Result<(), Error> {
         match self.method {
             // Servers disagree on whether there is one, which is how requests are smuggled.
-            Method::Get | Method::Head => {
-                Err(Error::Invalid(format!("a {} request has no body", self.method.as_str())))
-            }
+            Method::Get | Method::Head => Err(Error::Invalid(format!(
+                "a {} request has no body",
+                self.method.as_str()
+            ))),
             _ => Ok(()),
         }
     }

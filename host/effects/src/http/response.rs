@@ -23,10 +23,16 @@ impl Response {
         let headers = head
             .headers
             .iter()
-            .filter(|(name, _)| !headers::is_hop_by_hop(name.as_str()) && *name != http::header::CONTENT_ENCODING)
+            .filter(|(name, _)| {
+                !headers::is_hop_by_hop(name.as_str()) && *name != http::header::CONTENT_ENCODING
+            })
             .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
             .collect();
-        Self { status: head.status.as_u16(), headers, body }
+        Self {
+            status: head.status.as_u16(),
+            headers,
+            body,
+        }
     }
 
     /// Takes out what the scanner knows. True if there was something.
@@ -53,7 +59,15 @@ impl Response {
     /// What the audit keeps of it.
     pub fn digest(&self) -> Digest {
         let status = self.status.to_be_bytes();
-        let headers = self.headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]);
-        Digest::of_parts([status.as_slice()].into_iter().chain(headers).chain([self.body.as_ref()]))
+        let headers = self
+            .headers
+            .iter()
+            .flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]);
+        Digest::of_parts(
+            [status.as_slice()]
+                .into_iter()
+                .chain(headers)
+                .chain([self.body.as_ref()]),
+        )
     }
 }

@@ -79,12 +79,19 @@ impl Range {
     ) -> Result<Self, Error> {
         let prefix = prefix.into();
         if limit == 0 || limit > MAX_SCAN {
-            return Err(Error::Invalid(format!("a scan has a limit of 1 to {MAX_SCAN}")));
+            return Err(Error::Invalid(format!(
+                "a scan has a limit of 1 to {MAX_SCAN}"
+            )));
         }
         if prefix.len() > MAX_KEY || after.as_ref().is_some_and(|after| after.len() > MAX_KEY) {
             return Err(Error::Invalid(format!("a key has at most {MAX_KEY} bytes")));
         }
-        Ok(Self { space, prefix, after, limit })
+        Ok(Self {
+            space,
+            prefix,
+            after,
+            limit,
+        })
     }
 
     /// The space.
@@ -127,7 +134,11 @@ impl Call {
             Self::PutIf(_, value, revision) => {
                 // A string: revisions may outgrow what every JSON reader keeps exact.
                 let revision = revision.map(|revision| revision.to_string());
-                Payload::new(json!({ "revision": revision })).with_part("value", BYTES, value.clone())
+                Payload::new(json!({ "revision": revision })).with_part(
+                    "value",
+                    BYTES,
+                    value.clone(),
+                )
             }
         }
     }
@@ -154,7 +165,9 @@ impl Call {
 /// Refuses a value that is too large.
 pub(super) fn check_value(value: &[u8]) -> Result<(), Error> {
     if value.len() > MAX_VALUE {
-        return Err(Error::Invalid(format!("a value has at most {MAX_VALUE} bytes")));
+        return Err(Error::Invalid(format!(
+            "a value has at most {MAX_VALUE} bytes"
+        )));
     }
     Ok(())
 }

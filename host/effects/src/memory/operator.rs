@@ -13,13 +13,19 @@ use crate::Error;
 impl Memory {
     /// Reads one entry. The event is recorded before it is given out.
     pub async fn operator_get(&self, key: &Key, event: Event) -> Result<Option<Entry>, Error> {
-        self.0.audit.note(event).map_err(|error| unwritable(&error))?;
+        self.0
+            .audit
+            .note(event)
+            .map_err(|error| unwritable(&error))?;
         self.entry(key).await
     }
 
     /// Reads a page of a range. The event is recorded before it is given out.
     pub async fn operator_scan(&self, range: &Range, event: Event) -> Result<Page, Error> {
-        self.0.audit.note(event).map_err(|error| unwritable(&error))?;
+        self.0
+            .audit
+            .note(event)
+            .map_err(|error| unwritable(&error))?;
         self.page(range).await
     }
 
@@ -38,7 +44,8 @@ impl Memory {
         revision: Option<u64>,
         event: Event,
     ) -> Result<Option<u64>, Error> {
-        self.change(key, Change::PutIf(&value, revision), event).await
+        self.change(key, Change::PutIf(&value, revision), event)
+            .await
     }
 
     /// Removes an entry, if it is there. Removal and event are one commit.
@@ -46,14 +53,21 @@ impl Memory {
         self.change(key, Change::Delete, event).await.map(drop)
     }
 
-    async fn change(&self, key: &Key, change: Change<'_>, event: Event) -> Result<Option<u64>, Error> {
+    async fn change(
+        &self,
+        key: &Key,
+        change: Change<'_>,
+        event: Event,
+    ) -> Result<Option<u64>, Error> {
         if let Change::Put(value) | Change::PutIf(value, _) = &change {
             check_value(value)?;
         }
         let writers = self.writers(key.space());
         let _writing = writers.lock().await;
         loop {
-            let Plan::Commit(mut commit, revision) = self.plan(key, &change, &BTreeSet::new()).await? else {
+            let Plan::Commit(mut commit, revision) =
+                self.plan(key, &change, &BTreeSet::new()).await?
+            else {
                 return Ok(None);
             };
             self.0.audit.append(&mut commit, event.clone());

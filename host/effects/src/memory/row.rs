@@ -32,7 +32,9 @@ pub(super) fn entry_key(space: &SpaceName, key: &str) -> Vec<u8> {
 
 /// The key within its space.
 pub(super) fn key_of(space: &SpaceName, stored: &[u8]) -> Option<String> {
-    let key = stored.strip_prefix(space.as_str().as_bytes())?.strip_prefix(&[0])?;
+    let key = stored
+        .strip_prefix(space.as_str().as_bytes())?
+        .strip_prefix(&[0])?;
     String::from_utf8(key.to_vec()).ok()
 }
 
@@ -52,7 +54,9 @@ impl Row {
 
     /// `None` if the bytes are no row of a format this version reads.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (&FORMAT, rest) = bytes.split_first()? else { return None };
+        let (&FORMAT, rest) = bytes.split_first()? else {
+            return None;
+        };
         let (revision, rest) = rest.split_first_chunk::<8>()?;
         let (count, mut rest) = rest.split_first_chunk::<2>()?;
         let mut labels = BTreeSet::new();
@@ -62,7 +66,11 @@ impl Row {
             labels.insert(std::str::from_utf8(label).ok()?.parse().ok()?);
             rest = tail;
         }
-        Some(Self { revision: u64::from_be_bytes(*revision), labels, value: rest.to_vec() })
+        Some(Self {
+            revision: u64::from_be_bytes(*revision),
+            labels,
+            value: rest.to_vec(),
+        })
     }
 }
 

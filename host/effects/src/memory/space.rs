@@ -72,11 +72,19 @@ pub(super) enum Plan {
 impl Memory {
     /// The spaces in `store`. Operator access is recorded in `audit`.
     pub fn new(store: Arc<dyn Store>, audit: Audit) -> Self {
-        Self(Arc::new(Inner { store, audit, writers: Mutex::default() }))
+        Self(Arc::new(Inner {
+            store,
+            audit,
+            writers: Mutex::default(),
+        }))
     }
 
     /// Reads one entry.
-    pub async fn get(&self, permit: Permit<kind::MemoryRead>, key: Key) -> Result<Option<Entry>, Error> {
+    pub async fn get(
+        &self,
+        permit: Permit<kind::MemoryRead>,
+        key: Key,
+    ) -> Result<Option<Entry>, Error> {
         let call = Call::Get(key.clone());
         agrees(&permit, &call)?;
         permit.read(&call.payload()).await?;
@@ -84,7 +92,11 @@ impl Memory {
     }
 
     /// Reads a page of a range: fewer entries than asked for where they are large.
-    pub async fn scan(&self, permit: Permit<kind::MemoryRead>, range: Range) -> Result<Page, Error> {
+    pub async fn scan(
+        &self,
+        permit: Permit<kind::MemoryRead>,
+        range: Range,
+    ) -> Result<Page, Error> {
         let call = Call::Scan(range.clone());
         agrees(&permit, &call)?;
         permit.read(&call.payload()).await?;
@@ -92,7 +104,12 @@ impl Memory {
     }
 
     /// Writes an entry and gives its revision. Entry, revision, approval and record are one commit.
-    pub async fn put(&self, permit: Permit<kind::MemoryWrite>, key: Key, value: Bytes) -> Result<u64, Error> {
+    pub async fn put(
+        &self,
+        permit: Permit<kind::MemoryWrite>,
+        key: Key,
+        value: Bytes,
+    ) -> Result<u64, Error> {
         let call = Call::Put(key.clone(), value.clone());
         let revision = self.write(permit, &call, &key, Change::Put(&value)).await?;
         revision.ok_or_else(|| Error::Other("the write has no revision".to_owned()))
@@ -108,13 +125,16 @@ impl Memory {
         revision: Option<u64>,
     ) -> Result<Option<u64>, Error> {
         let call = Call::PutIf(key.clone(), value.clone(), revision);
-        self.write(permit, &call, &key, Change::PutIf(&value, revision)).await
+        self.write(permit, &call, &key, Change::PutIf(&value, revision))
+            .await
     }
 
     /// Removes an entry, if it is there.
     pub async fn delete(&self, permit: Permit<kind::MemoryWrite>, key: Key) -> Result<(), Error> {
         let call = Call::Delete(key.clone());
-        self.write(permit, &call, &key, Change::Delete).await.map(drop)
+        self.write(permit, &call, &key, Change::Delete)
+            .await
+            .map(drop)
     }
 
     async fn write(
@@ -125,7 +145,11 @@ impl Memory {
         change: Change<'_>,
     ) -> Result<Option<u64>, Error> {
         let action = agrees(&permit, call)?;
-        let labels: BTreeSet<Label> = action.labels.union(&action.context.labels).cloned().collect();
+        let labels: BTreeSet<Label> = action
+            .labels
+            .union(&action.context.labels)
+            .cloned()
+            .collect();
         let payload = call.payload();
         let writers = self.writers(&key.space);
         let _writing = writers.lock().await;
@@ -154,7 +178,11 @@ impl Memory {
     }
 
     pub(super) fn writers(&self, space: &SpaceName) -> Arc<tokio::sync::Mutex<()>> {
-        let mut writers = self.0.writers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writers = self
+            .0
+            .writers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         writers.entry(space.clone()).or_default().clone()
     }
 
@@ -174,8 +202,17 @@ impl Memory {
             }
             Change::Put(value) => value,
             Change::PutIf(value, expected) => {
-                let stored = self.0.store.get(ENTRIES, &stored_key).await.map_err(unreadable)?;
-                let revision = stored.as_deref().map(|bytes| decode(key, bytes)).transpose()?.map(|row| row.revision);
+                let stored = self
+                    .0
+                    .store
+                    .get(ENTRIES, &stored_key)
+                    .await
+                    .map_err(unreadable)?;
+                let revision = stored
+                    .as_deref()
+                    .map(|bytes| decode(key, bytes))
+                    .transpose()?
+                    .map(|row| row.revision);
                 if revision != *expected {
                     return Ok(Plan::Mismatch);
                 }
@@ -188,9 +225,16 @@ impl Memory {
         };
         check_value(value)?;
         let space = key.space.as_str().as_bytes();
-        let counter = self.0.store.get(REVISIONS, space).await.map_err(unreadable)?;
+        let counter = self
+            .0
+            .store
+            .get(REVISIONS, space)
+            .await
+            .map_err(unreadable)?;
         let last = match &counter {
-            Some(bytes) => u64::from_be_bytes(bytes.as_slice().try_into().map_err(|_| damaged(key))?),
+            Some(bytes) => {
+                u64::from_be_bytes(bytes.as_slice().try_into().map_err(|_| damaged(key))?)
+            }
             None => 0,
         };
         let revision = last + 1;
@@ -198,7 +242,11 @@ impl Memory {
             Some(counter) => commit.expect_value(REVISIONS, space, counter),
             None => commit.expect_absent(REVISIONS, space),
         };
-        let row = Row { revision, labels: labels.clone(), value: value.to_vec() };
+        let row = Row {
+            revision,
+            labels: labels.clone(),
+            value: value.to_vec(),
+        };
         commit.put(REVISIONS, space, revision.to_be_bytes());
         commit.put(ENTRIES, &stored_key, row.encode());
         Ok(Plan::Commit(commit, Some(revision)))
@@ -206,25 +254,51 @@ impl Memory {
 
     pub(super) async fn entry(&self, key: &Key) -> Result<Option<Entry>, Error> {
         let stored_key = entry_key(&key.space, &key.key);
-        let stored = self.0.store.get(ENTRIES, &stored_key).await.map_err(unreadable)?;
-        let row = stored.as_deref().map(|bytes| decode(key, bytes)).transpose()?;
+        let stored = self
+            .0
+            .store
+            .get(ENTRIES, &stored_key)
+            .await
+            .map_err(unreadable)?;
+        let row = stored
+            .as_deref()
+            .map(|bytes| decode(key, bytes))
+            .transpose()?;
         Ok(row.map(|row| entry(key.key.clone(), row)))
     }
 
     pub(super) async fn page(&self, range: &Range) -> Result<Page, Error> {
         let limit = range.limit as usize;
         let prefix = entry_key(&range.space, &range.prefix);
-        let mut after = range.after.as_ref().map(|after| entry_key(&range.space, after));
-        let mut page = Page { entries: Vec::new(), next: None };
+        let mut after = range
+            .after
+            .as_ref()
+            .map(|after| entry_key(&range.space, after));
+        let mut page = Page {
+            entries: Vec::new(),
+            next: None,
+        };
         let mut bytes = 0;
         loop {
-            let scan = Scan { prefix: prefix.clone(), after: after.clone(), limit: BATCH, reverse: false };
+            let scan = Scan {
+                prefix: prefix.clone(),
+                after: after.clone(),
+                limit: BATCH,
+                reverse: false,
+            };
             let rows = self.0.store.scan(ENTRIES, scan).await.map_err(unreadable)?;
             let more = rows.len() == BATCH;
             for (stored_key, stored) in rows {
-                let key = key_of(&range.space, &stored_key)
-                    .ok_or_else(|| Error::Other(format!("a key of the space {} is damaged", range.space)))?;
-                let row = decode(&Key { space: range.space.clone(), key: key.clone() }, &stored)?;
+                let key = key_of(&range.space, &stored_key).ok_or_else(|| {
+                    Error::Other(format!("a key of the space {} is damaged", range.space))
+                })?;
+                let row = decode(
+                    &Key {
+                        space: range.space.clone(),
+                        key: key.clone(),
+                    },
+                    &stored,
+                )?;
                 bytes += key.len() + row.value.len();
                 let full = page.entries.len() == limit || bytes > MAX_PAGE_BYTES;
                 if full && let Some(last) = page.entries.last() {
@@ -248,16 +322,26 @@ impl fmt::Debug for Memory {
 }
 
 /// Whether the permit is for this very call; its payload is compared when it is spent.
-fn agrees<'p, K: Kind>(permit: &'p Permit<K>, call: &Call) -> Result<&'p nexus_gate::Action, Error> {
+fn agrees<'p, K: Kind>(
+    permit: &'p Permit<K>,
+    call: &Call,
+) -> Result<&'p nexus_gate::Action, Error> {
     let action = permit.action();
     if action.verb != call.verb() || action.target != call.target() {
-        return Err(Error::Forbidden("the permit is for another call".to_owned()));
+        return Err(Error::Forbidden(
+            "the permit is for another call".to_owned(),
+        ));
     }
     Ok(action)
 }
 
 fn entry(key: String, row: Row) -> Entry {
-    Entry { key, value: row.value, revision: row.revision, labels: row.labels }
+    Entry {
+        key,
+        value: row.value,
+        revision: row.revision,
+        labels: row.labels,
+    }
 }
 
 fn decode(key: &Key, bytes: &[u8]) -> Result<Row, Error> {
@@ -265,7 +349,10 @@ fn decode(key: &Key, bytes: &[u8]) -> Result<Row, Error> {
 }
 
 fn damaged(key: &Key) -> Error {
-    Error::Other(format!("the entry {:?} of the space {} is damaged", key.key, key.space))
+    Error::Other(format!(
+        "the entry {:?} of the space {} is damaged",
+        key.key, key.space
+    ))
 }
 
 fn unreadable(error: ReadError) -> Error {

@@ -12,7 +12,9 @@ use nexus_audit::{Audit, EventKind, SigningKey};
 use nexus_effects::Error;
 use nexus_effects::http::{Egress, EgressOptions, Request, Resolve, Response, Timeouts};
 use nexus_effects::memory::Memory;
-use nexus_gate::{Action, Context, Gate, InvocationId, Kind, Options, Permit, Policy, Principal, RootOrigin, kind};
+use nexus_gate::{
+    Action, Context, Gate, InvocationId, Kind, Options, Permit, Policy, Principal, RootOrigin, kind,
+};
 use nexus_manifest::{Digest, Manifest, Method, Origin};
 use nexus_store::{RedbStore, Store};
 use nexus_vault::{MasterKey, Vault};
@@ -32,20 +34,35 @@ pub(crate) struct House {
 impl House {
     pub(crate) async fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        let store: Arc<dyn Store> = RedbStore::open(dir.path(), nexus_store::Options::default()).unwrap();
-        let audit = Audit::open(store.clone(), SigningKey::generate().unwrap()).await.unwrap();
-        let vault = Vault::open(store.clone(), audit.clone(), MasterKey::from_bytes([7; 32])).await.unwrap();
+        let store: Arc<dyn Store> =
+            RedbStore::open(dir.path(), nexus_store::Options::default()).unwrap();
+        let audit = Audit::open(store.clone(), SigningKey::generate().unwrap())
+            .await
+            .unwrap();
+        let vault = Vault::open(store.clone(), audit.clone(), MasterKey::from_bytes([7; 32]))
+            .await
+            .unwrap();
         let policy = Policy::parse("@id(\"all\") permit (principal, action, resource);").unwrap();
         let options = Options::new(store.clone(), audit.clone(), vault.clone(), policy);
         let gate = Gate::open(options).await.unwrap();
         let memory = Memory::new(store.clone(), audit.clone());
         let invocation = InvocationId::new();
-        Self { store, audit, vault, gate, memory, sequence: AtomicU64::new(1), invocation, _dir: dir }
+        Self {
+            store,
+            audit,
+            vault,
+            gate,
+            memory,
+            sequence: AtomicU64::new(1),
+            invocation,
+            _dir: dir,
+        }
     }
 
     /// An agent with these permissions, each the inside of a `[[permission]]`.
     pub(crate) fn context(&self, permissions: &[String]) -> Arc<Context> {
-        let mut text = "format = 1\nname = \"tester\"\nversion = \"0.1.0\"\nsummary = \"Tests\"\n".to_owned();
+        let mut text =
+            "format = 1\nname = \"tester\"\nversion = \"0.1.0\"\nsummary = \"Tests\"\n".to_owned();
         for permission in permissions {
             text.push_str(&format!("[[permission]]\n{permission}\n"));
         }
@@ -70,9 +87,14 @@ impl House {
     }
 
     /// A permit for this request, by an agent that may send anything to its origin.
-    pub(crate) async fn permit_http(&self, request: &Request, more: &[String]) -> Permit<kind::Http> {
+    pub(crate) async fn permit_http(
+        &self,
+        request: &Request,
+        more: &[String],
+    ) -> Permit<kind::Http> {
         let context = self.context(&[&[http_permission(request.origin())], more].concat());
-        self.permit(request.action(context, self.next(), BTreeSet::new())).await
+        self.permit(request.action(context, self.next(), BTreeSet::new()))
+            .await
     }
 
     pub(crate) async fn send(&self, egress: &Egress, request: Request) -> Result<Response, Error> {
@@ -81,13 +103,26 @@ impl House {
     }
 
     pub(crate) async fn count(&self, kind: EventKind) -> usize {
-        self.events().await.iter().filter(|event| event.kind == kind).count()
+        self.events()
+            .await
+            .iter()
+            .filter(|event| event.kind == kind)
+            .count()
     }
 
     /// The whole trail, notes included: a durable event after them brings them to the disk.
     pub(crate) async fn events(&self) -> Vec<nexus_audit::Event> {
-        self.audit.write(nexus_audit::Event::new(EventKind::RequestReceived)).await.unwrap();
-        self.audit.events(1, 10_000).await.unwrap().into_iter().map(|record| record.event).collect()
+        self.audit
+            .write(nexus_audit::Event::new(EventKind::RequestReceived))
+            .await
+            .unwrap();
+        self.audit
+            .events(1, 10_000)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(|record| record.event)
+            .collect()
     }
 }
 
@@ -115,8 +150,15 @@ pub(crate) fn egress(private: &[&Origin]) -> Egress {
 }
 
 pub(crate) fn impatient(private: &[&Origin]) -> Egress {
-    let timeouts = Timeouts { connect: Duration::from_secs(10), total: Duration::from_millis(300) };
-    Egress::new(EgressOptions { timeouts, ..options(private) }).unwrap()
+    let timeouts = Timeouts {
+        connect: Duration::from_secs(10),
+        total: Duration::from_millis(300),
+    };
+    Egress::new(EgressOptions {
+        timeouts,
+        ..options(private)
+    })
+    .unwrap()
 }
 
 /// A resolver that answers every name with these addresses, and counts.
@@ -127,13 +169,22 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new(answer: &[&str]) -> Self {
-        Self { answer: answer.iter().map(|text| text.parse().unwrap()).collect(), asked: AtomicUsize::new(0) }
+        Self {
+            answer: answer.iter().map(|text| text.parse().unwrap()).collect(),
+            asked: AtomicUsize::new(0),
+        }
     }
 }
 
 impl Resolve for Names {
     fn resolve<'a>(&'a self, _: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        Box::pin(async move { Ok(self.answer.iter().map(|ip| SocketAddr::new(*ip, port)).collect()) })
+        Box::pin(async move {
+            Ok(self
+                .answer
+                .iter()
+                .map(|ip| SocketAddr::new(*ip, port))
+                .collect())
+        })
     }
 }

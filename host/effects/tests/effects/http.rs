@@ -17,7 +17,11 @@ async fn a_request_arrives_as_it_was_shown_and_nothing_else_does() {
     let (house, server) = (House::new().await, Server::plain(ok("{}")).await);
     let mut order = request(&server.origin, Post, "/v1/orders?dry=1");
     order.header("Content-Type", b"application/json").unwrap();
-    order.header("x-two", b"a").unwrap().header("x-two", "grüße".as_bytes()).unwrap();
+    order
+        .header("x-two", b"a")
+        .unwrap()
+        .header("x-two", "grüße".as_bytes())
+        .unwrap();
     order.body(r#"{"amount":1}"#).unwrap();
     let response = house.send(&egress(&[&server.origin]), order).await.unwrap();
     assert_eq!((response.status, response.body.as_ref()), (200, &b"{}"[..]));
@@ -40,7 +44,11 @@ async fn what_was_not_permitted_opens_no_connection() {
     let (house, server) = (House::new().await, Server::plain(ok("")).await);
     let egress = egress(&[&server.origin]);
     let mut shown = request(&server.origin, Post, "/v1/orders");
-    shown.header("x-note", b"one").unwrap().body("amount=1").unwrap();
+    shown
+        .header("x-note", b"one")
+        .unwrap()
+        .body("amount=1")
+        .unwrap();
     let mut body = shown.clone();
     body.body("amount=1000").unwrap();
     let mut header = shown.clone();
@@ -48,13 +56,23 @@ async fn what_was_not_permitted_opens_no_connection() {
     for changed in [body, header] {
         let permit = house.permit_http(&shown, &[]).await;
         let refused = egress.send(permit, changed, &house.vault).await;
-        assert!(matches!(refused, Err(Error::Refused(StartError::Changed { .. }))), "{refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Refused(StartError::Changed { .. }))),
+            "{refused:?}"
+        );
     }
     for (method, target) in [(Delete, "/v1/orders"), (Post, "/v1/orders/2")] {
         let mut other = request(&server.origin, method, target);
-        other.header("x-note", b"one").unwrap().body("amount=1").unwrap();
+        other
+            .header("x-note", b"one")
+            .unwrap()
+            .body("amount=1")
+            .unwrap();
         let permit = house.permit_http(&shown, &[]).await;
-        assert!(matches!(egress.send(permit, other, &house.vault).await, Err(Error::Forbidden(_))));
+        assert!(matches!(
+            egress.send(permit, other, &house.vault).await,
+            Err(Error::Forbidden(_))
+        ));
     }
     assert_eq!(server.connections.load(Ordering::SeqCst), 0);
     assert_eq!(house.count(EventKind::EffectStarted).await, 0);
@@ -65,12 +83,24 @@ async fn a_redirect_is_an_answer() {
     let house = House::new().await;
     let elsewhere = Server::plain(ok("")).await;
     for status in [301, 302, 303, 307, 308] {
-        let answer = format!("HTTP/1.1 {status} x\r\nlocation: {}/\r\ncontent-length: 0\r\n\r\n", elsewhere.origin);
+        let answer = format!(
+            "HTTP/1.1 {status} x\r\nlocation: {}/\r\ncontent-length: 0\r\n\r\n",
+            elsewhere.origin
+        );
         let server = Server::plain(Answer::Bytes(answer.into_bytes())).await;
         let egress = egress(&[&server.origin, &elsewhere.origin]);
-        let response = house.send(&egress, request(&server.origin, Get, "/")).await.unwrap();
+        let response = house
+            .send(&egress, request(&server.origin, Get, "/"))
+            .await
+            .unwrap();
         assert_eq!(response.status, status);
-        assert_eq!(response.headers, [("location".to_owned(), format!("{}/", elsewhere.origin).into_bytes())]);
+        assert_eq!(
+            response.headers,
+            [(
+                "location".to_owned(),
+                format!("{}/", elsewhere.origin).into_bytes()
+            )]
+        );
     }
     assert_eq!(elsewhere.connections.load(Ordering::SeqCst), 0);
 }
@@ -78,12 +108,20 @@ async fn a_redirect_is_an_answer() {
 #[tokio::test]
 async fn a_lost_answer_to_a_write_is_an_unknown_outcome() {
     let house = House::new().await;
-    for stump in ["", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"] {
+    for stump in [
+        "",
+        "HTTP/1.1 200",
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+    ] {
         let server = Server::plain(Answer::Stump(stump.into())).await;
         let egress = egress(&[&server.origin]);
         let before = house.count(EventKind::EffectUnknown).await;
-        let lost = house.send(&egress, request(&server.origin, Post, "/")).await;
-        let Err(Error::OutcomeUnknown { key }) = lost else { panic!("{lost:?}") };
+        let lost = house
+            .send(&egress, request(&server.origin, Post, "/"))
+            .await;
+        let Err(Error::OutcomeUnknown { key }) = lost else {
+            panic!("{lost:?}")
+        };
         assert!(key.len() == 64 && key.bytes().all(|b| b.is_ascii_hexdigit()));
         assert_eq!(house.count(EventKind::EffectUnknown).await, before + 1);
         let lost = house.send(&egress, request(&server.origin, Get, "/")).await;
@@ -98,8 +136,13 @@ async fn silence_ends_with_the_time_allowed() {
     let egress = impatient(&[&server.origin]);
     let late = house.send(&egress, request(&server.origin, Get, "/")).await;
     assert!(matches!(late, Err(Error::Timeout(_))), "{late:?}");
-    let late = house.send(&egress, request(&server.origin, Post, "/")).await;
-    assert!(matches!(late, Err(Error::OutcomeUnknown { .. })), "{late:?}");
+    let late = house
+        .send(&egress, request(&server.origin, Post, "/"))
+        .await;
+    assert!(
+        matches!(late, Err(Error::OutcomeUnknown { .. })),
+        "{late:?}"
+    );
 }
 
 #[tokio::test]
@@ -124,9 +167,13 @@ async fn a_server_that_is_not_there_took_nothing() {
     let house = House::new().await;
     let closed = {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port()).parse().unwrap()
+        format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port())
+            .parse()
+            .unwrap()
     };
-    let gone = house.send(&egress(&[&closed]), request(&closed, Post, "/")).await;
+    let gone = house
+        .send(&egress(&[&closed]), request(&closed, Post, "/"))
+        .await;
     assert!(matches!(gone, Err(Error::Unavailable(_))), "{gone:?}");
     assert_eq!(house.count(EventKind::EffectUnknown).await, 0);
     assert_eq!(house.count(EventKind::EffectFinished).await, 1);
@@ -135,18 +182,39 @@ async fn a_server_that_is_not_there_took_nothing() {
 #[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_ends_it() {
     let (house, server) = (House::new().await, Server::tls(ok("fine")).await);
-    let refused = house.send(&egress(&[&server.origin]), request(&server.origin, Post, "/")).await;
+    let refused = house
+        .send(
+            &egress(&[&server.origin]),
+            request(&server.origin, Post, "/"),
+        )
+        .await;
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     let trusting = |origin| {
         let extra_roots = vec![server.root.clone().unwrap()];
-        Egress::new(EgressOptions { extra_roots, ..options(&[origin]) }).unwrap()
+        Egress::new(EgressOptions {
+            extra_roots,
+            ..options(&[origin])
+        })
+        .unwrap()
     };
     // The right certificate for another name.
-    let other = server.origin.as_str().replace("api.", "www.").parse().unwrap();
-    let refused = house.send(&trusting(&other), request(&other, Post, "/")).await;
+    let other = server
+        .origin
+        .as_str()
+        .replace("api.", "www.")
+        .parse()
+        .unwrap();
+    let refused = house
+        .send(&trusting(&other), request(&other, Post, "/"))
+        .await;
     assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
     assert!(server.requests().is_empty());
-    let response = house.send(&trusting(&server.origin), request(&server.origin, Post, "/")).await;
+    let response = house
+        .send(
+            &trusting(&server.origin),
+            request(&server.origin, Post, "/"),
+        )
+        .await;
     assert_eq!(response.unwrap().body.as_ref(), b"fine");
 }
 
@@ -159,21 +227,40 @@ async fn answers_are_decoded_and_bounded() {
         encoder.finish().unwrap()
     };
     let answer = |headers: &str, body: &[u8]| {
-        let mut out = format!("HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n", body.len()).into_bytes();
+        let mut out = format!(
+            "HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
         out.extend(body);
         Answer::Bytes(out)
     };
     let get = async |answer: Answer, max_body: usize| {
         let server = Server::plain(answer).await;
-        let egress = Egress::new(EgressOptions { max_body, ..options(&[&server.origin]) }).unwrap();
+        let egress = Egress::new(EgressOptions {
+            max_body,
+            ..options(&[&server.origin])
+        })
+        .unwrap();
         house.send(&egress, request(&server.origin, Get, "/")).await
     };
     let coded = answer("content-encoding: gzip\r\n", &gzip(b"hello"));
     let response = get(coded, 1024).await.unwrap();
-    assert_eq!((response.body.as_ref(), response.headers), (&b"hello"[..], vec![]));
+    assert_eq!(
+        (response.body.as_ref(), response.headers),
+        (&b"hello"[..], vec![])
+    );
 
-    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
-    assert_eq!(get(Answer::Bytes(chunked.into()), 1024).await.unwrap().body.as_ref(), b"abcde");
+    let chunked =
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+    assert_eq!(
+        get(Answer::Bytes(chunked.into()), 1024)
+            .await
+            .unwrap()
+            .body
+            .as_ref(),
+        b"abcde"
+    );
 
     assert!(get(answer("", &[b'x'; 1024]), 1024).await.is_ok());
     let bomb = gzip(&vec![0; 4 * 1024 * 1024]);
@@ -192,7 +279,12 @@ async fn answers_are_decoded_and_bounded() {
     assert!(matches!(broken, Err(Error::Other(_))), "{broken:?}");
 
     let server = Server::plain(answer("content-encoding: gzip\r\n", &[])).await;
-    let head = house.send(&egress(&[&server.origin]), request(&server.origin, Head, "/")).await;
+    let head = house
+        .send(
+            &egress(&[&server.origin]),
+            request(&server.origin, Head, "/"),
+        )
+        .await;
     assert_eq!(head.unwrap().body.len(), 0);
 }
 
@@ -200,6 +292,9 @@ async fn answers_are_decoded_and_bounded() {
 async fn reads_have_no_body() {
     let origin = "https://api.example.com".parse().unwrap();
     for method in [Get, Head] {
-        assert!(matches!(request(&origin, method, "/").body("x"), Err(Error::Invalid(_))));
+        assert!(matches!(
+            request(&origin, method, "/").body("x"),
+            Err(Error::Invalid(_))
+        ));
     }
 }

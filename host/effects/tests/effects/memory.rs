@@ -20,42 +20,64 @@ fn key(text: &str) -> Key {
 
 impl House {
     fn action(&self, call: &Call, labels: BTreeSet<Label>) -> nexus_gate::Action {
-        let spaces = SPACES.map(|space| format!("memory = {{ space = \"{space}\", access = \"read-write\" }}"));
+        let spaces = SPACES
+            .map(|space| format!("memory = {{ space = \"{space}\", access = \"read-write\" }}"));
         call.action(self.context(&spaces), self.next(), labels)
     }
 
     async fn put(&self, at: &str, value: &str) -> u64 {
         let call = Call::Put(key(at), Bytes::from(value.to_owned()));
         let permit = self.permit(self.action(&call, BTreeSet::new())).await;
-        self.memory.put(permit, key(at), value.to_owned().into()).await.unwrap()
+        self.memory
+            .put(permit, key(at), value.to_owned().into())
+            .await
+            .unwrap()
     }
 
     async fn put_if(&self, at: &str, value: &str, revision: Option<u64>) -> Option<u64> {
         let value = Bytes::from(value.to_owned());
         let call = Call::PutIf(key(at), value.clone(), revision);
         let permit = self.permit(self.action(&call, BTreeSet::new())).await;
-        self.memory.put_if(permit, key(at), value, revision).await.unwrap()
+        self.memory
+            .put_if(permit, key(at), value, revision)
+            .await
+            .unwrap()
     }
 
     async fn get(&self, at: &str) -> Option<Entry> {
-        let permit = self.permit(self.action(&Call::Get(key(at)), BTreeSet::new())).await;
+        let permit = self
+            .permit(self.action(&Call::Get(key(at)), BTreeSet::new()))
+            .await;
         self.memory.get(permit, key(at)).await.unwrap()
     }
 
     async fn delete(&self, at: &str) {
-        let permit = self.permit(self.action(&Call::Delete(key(at)), BTreeSet::new())).await;
+        let permit = self
+            .permit(self.action(&Call::Delete(key(at)), BTreeSet::new()))
+            .await;
         self.memory.delete(permit, key(at)).await.unwrap();
     }
 
     async fn scan(&self, space: &str, prefix: &str, after: Option<&str>, limit: u32) -> Page {
-        let range = Range::new(space.parse().unwrap(), prefix, after.map(str::to_owned), limit).unwrap();
-        let permit = self.permit(self.action(&Call::Scan(range.clone()), BTreeSet::new())).await;
+        let range = Range::new(
+            space.parse().unwrap(),
+            prefix,
+            after.map(str::to_owned),
+            limit,
+        )
+        .unwrap();
+        let permit = self
+            .permit(self.action(&Call::Scan(range.clone()), BTreeSet::new()))
+            .await;
         self.memory.scan(permit, range).await.unwrap()
     }
 }
 
 fn keys(page: &Page) -> Vec<&str> {
-    page.entries.iter().map(|entry| entry.key.as_str()).collect()
+    page.entries
+        .iter()
+        .map(|entry| entry.key.as_str())
+        .collect()
 }
 
 #[tokio::test]
@@ -96,9 +118,16 @@ async fn writers_at_once_lose_nothing() {
             let mut left = 10;
             while left > 0 {
                 let entry = house.get("load/sum").await;
-                let sum: u64 = entry.as_ref().map_or(0, |e| String::from_utf8_lossy(&e.value).parse().unwrap());
+                let sum: u64 = entry
+                    .as_ref()
+                    .map_or(0, |e| String::from_utf8_lossy(&e.value).parse().unwrap());
                 let revision = entry.map(|entry| entry.revision);
-                left -= u64::from(house.put_if("load/sum", &(sum + 1).to_string(), revision).await.is_some());
+                left -= u64::from(
+                    house
+                        .put_if("load/sum", &(sum + 1).to_string(), revision)
+                        .await
+                        .is_some(),
+                );
             }
         })
     });
@@ -124,11 +153,23 @@ async fn scans_stay_in_their_range_and_size() {
     for at in ["kb/a/1", "kb/a/2", "kb/b/1", "kb/ä", "kb-2/a/3", "kb/a"] {
         house.put(at, "x").await;
     }
-    assert_eq!(keys(&house.scan("kb", "", None, 1000).await), ["a", "a/1", "a/2", "b/1", "ä"]);
-    assert_eq!(keys(&house.scan("kb", "a/", None, 1000).await), ["a/1", "a/2"]);
-    assert_eq!(keys(&house.scan("kb", "", Some("a/2"), 1000).await), ["b/1", "ä"]);
+    assert_eq!(
+        keys(&house.scan("kb", "", None, 1000).await),
+        ["a", "a/1", "a/2", "b/1", "ä"]
+    );
+    assert_eq!(
+        keys(&house.scan("kb", "a/", None, 1000).await),
+        ["a/1", "a/2"]
+    );
+    assert_eq!(
+        keys(&house.scan("kb", "", Some("a/2"), 1000).await),
+        ["b/1", "ä"]
+    );
     let page = house.scan("kb", "a", None, 2).await;
-    assert_eq!((keys(&page), page.next.as_deref()), (vec!["a", "a/1"], Some("a/1")));
+    assert_eq!(
+        (keys(&page), page.next.as_deref()),
+        (vec!["a", "a/1"], Some("a/1"))
+    );
     let page = house.scan("kb", "a", Some("a/1"), 2).await;
     assert_eq!((keys(&page), page.next.as_deref()), (vec!["a/2"], None));
 
@@ -158,28 +199,54 @@ async fn sizes_are_limited() {
     let space = || "kb".parse().unwrap();
     assert!(Key::new(space(), "").is_err() && Key::new(space(), "k".repeat(513)).is_err());
     assert!(Key::new(space(), "k".repeat(512)).is_ok());
-    assert!(Range::new(space(), "", None, 0).is_err() && Range::new(space(), "", None, 1001).is_err());
+    assert!(
+        Range::new(space(), "", None, 0).is_err() && Range::new(space(), "", None, 1001).is_err()
+    );
     let house = House::new().await;
     let value = Bytes::from(vec![0; MAX_VALUE + 1]);
-    let permit = house.permit(house.action(&Call::Put(key("kb/a"), value.clone()), BTreeSet::new())).await;
-    assert!(matches!(house.memory.put(permit, key("kb/a"), value).await, Err(Error::Invalid(_))));
+    let permit = house
+        .permit(house.action(&Call::Put(key("kb/a"), value.clone()), BTreeSet::new()))
+        .await;
+    assert!(matches!(
+        house.memory.put(permit, key("kb/a"), value).await,
+        Err(Error::Invalid(_))
+    ));
     assert_eq!(house.get("kb/a").await, None);
 }
 
 #[tokio::test]
 async fn a_permit_is_for_its_own_call() {
     let house = House::new().await;
-    let permit = async |call: Call| house.permit::<kind::MemoryWrite>(house.action(&call, BTreeSet::new())).await;
+    let permit = async |call: Call| {
+        house
+            .permit::<kind::MemoryWrite>(house.action(&call, BTreeSet::new()))
+            .await
+    };
     let put = || Call::Put(key("kb/a"), "one".into());
-    let other = house.memory.put(permit(put()).await, key("kb/b"), "one".into()).await;
+    let other = house
+        .memory
+        .put(permit(put()).await, key("kb/b"), "one".into())
+        .await;
     assert!(matches!(other, Err(Error::Forbidden(_))), "{other:?}");
     let other = house.memory.delete(permit(put()).await, key("kb/a")).await;
     assert!(matches!(other, Err(Error::Forbidden(_))), "{other:?}");
-    let changed = house.memory.put(permit(put()).await, key("kb/a"), "two".into()).await;
-    assert!(matches!(changed, Err(Error::Refused(StartError::Changed { .. }))), "{changed:?}");
+    let changed = house
+        .memory
+        .put(permit(put()).await, key("kb/a"), "two".into())
+        .await;
+    assert!(
+        matches!(changed, Err(Error::Refused(StartError::Changed { .. }))),
+        "{changed:?}"
+    );
     let call = Call::PutIf(key("kb/a"), "one".into(), Some(3));
-    let changed = house.memory.put_if(permit(call).await, key("kb/a"), "one".into(), None).await;
-    assert!(matches!(changed, Err(Error::Refused(StartError::Changed { .. }))), "{changed:?}");
+    let changed = house
+        .memory
+        .put_if(permit(call).await, key("kb/a"), "one".into(), None)
+        .await;
+    assert!(
+        matches!(changed, Err(Error::Refused(StartError::Changed { .. }))),
+        "{changed:?}"
+    );
     assert_eq!(house.scan("kb", "", None, 10).await.entries, []);
 }
 
@@ -189,13 +256,19 @@ async fn writes_are_recorded_with_what_they_wrote_and_keep_their_labels() {
     let labels: BTreeSet<Label> = [Label::Untrusted, Label::Secret("key".into())].into();
     let call = Call::Put(key("kb/a"), "one".into());
     let permit = house.permit(house.action(&call, labels.clone())).await;
-    house.memory.put(permit, key("kb/a"), "one".into()).await.unwrap();
+    house
+        .memory
+        .put(permit, key("kb/a"), "one".into())
+        .await
+        .unwrap();
     assert_eq!(house.get("kb/a").await.unwrap().labels, labels);
     assert_eq!(house.count(EventKind::EffectStarted).await, 1);
     assert_eq!(house.count(EventKind::EffectFinished).await, 1);
     assert_eq!(house.put_if("kb/a", "two", None).await, None);
     let events = house.events().await;
-    let failed = events.iter().filter(|event| event.outcome.as_deref() == Some("failed"));
+    let failed = events
+        .iter()
+        .filter(|event| event.outcome.as_deref() == Some("failed"));
     assert_eq!(failed.count(), 1);
 }
 
@@ -204,16 +277,59 @@ async fn the_operator_reads_and_writes_with_an_event_each() {
     let house = House::new().await;
     let event = || Event::new(EventKind::RequestReceived).principal("operator");
     let memory = &house.memory;
-    assert_eq!(memory.operator_put(&key("kb/a"), "one".into(), event()).await.unwrap(), 1);
+    assert_eq!(
+        memory
+            .operator_put(&key("kb/a"), "one".into(), event())
+            .await
+            .unwrap(),
+        1
+    );
     assert_eq!(house.put("kb/b", "two").await, 2);
-    assert_eq!(memory.operator_put_if(&key("kb/a"), "x".into(), Some(9), event()).await.unwrap(), None);
-    assert_eq!(memory.operator_put_if(&key("kb/a"), "three".into(), Some(1), event()).await.unwrap(), Some(3));
-    assert_eq!(memory.operator_get(&key("kb/a"), event()).await.unwrap().unwrap().value, b"three");
+    assert_eq!(
+        memory
+            .operator_put_if(&key("kb/a"), "x".into(), Some(9), event())
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(
+        memory
+            .operator_put_if(&key("kb/a"), "three".into(), Some(1), event())
+            .await
+            .unwrap(),
+        Some(3)
+    );
+    assert_eq!(
+        memory
+            .operator_get(&key("kb/a"), event())
+            .await
+            .unwrap()
+            .unwrap()
+            .value,
+        b"three"
+    );
     let range = Range::new("kb".parse().unwrap(), "", None, 10).unwrap();
-    assert_eq!(keys(&memory.operator_scan(&range, event()).await.unwrap()), ["a", "b"]);
+    assert_eq!(
+        keys(&memory.operator_scan(&range, event()).await.unwrap()),
+        ["a", "b"]
+    );
     memory.operator_delete(&key("kb/a"), event()).await.unwrap();
-    assert_eq!(memory.operator_get(&key("kb/a"), event()).await.unwrap(), None);
-    let by_operator = house.events().await.into_iter().filter(|e| e.principal.as_deref() == Some("operator"));
+    assert_eq!(
+        memory.operator_get(&key("kb/a"), event()).await.unwrap(),
+        None
+    );
+    let by_operator = house
+        .events()
+        .await
+        .into_iter()
+        .filter(|e| e.principal.as_deref() == Some("operator"));
     assert_eq!(by_operator.count(), 6);
-    assert!(house.store.get(nexus_store::Table("memory"), b"kb\0b").await.unwrap().is_some());
+    assert!(
+        house
+            .store
+            .get(nexus_store::Table("memory"), b"kb\0b")
+            .await
+            .unwrap()
+            .is_some()
+    );
 }

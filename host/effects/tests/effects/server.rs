@@ -36,7 +36,8 @@ impl Server {
 
     /// Over TLS, as `api.example.test`.
     pub(crate) async fn tls(answer: Answer) -> Self {
-        let certified = rcgen::generate_simple_self_signed(vec!["api.example.test".to_owned()]).unwrap();
+        let certified =
+            rcgen::generate_simple_self_signed(vec!["api.example.test".to_owned()]).unwrap();
         let root = certified.cert.der().clone();
         let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -68,7 +69,8 @@ impl Server {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 connections.fetch_add(1, Ordering::SeqCst);
-                let (acceptor, requests, answer) = (acceptor.clone(), requests.clone(), answer.clone());
+                let (acceptor, requests, answer) =
+                    (acceptor.clone(), requests.clone(), answer.clone());
                 tokio::spawn(async move {
                     match acceptor {
                         Some(acceptor) => {
@@ -87,7 +89,10 @@ impl Server {
     /// The requests so far, as they came.
     pub(crate) fn requests(&self) -> Vec<String> {
         let requests = self.requests.lock().unwrap();
-        requests.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
+        requests
+            .iter()
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .collect()
     }
 
     /// The one request there was.
@@ -99,10 +104,20 @@ impl Server {
 }
 
 pub(crate) fn ok(body: &str) -> Answer {
-    Answer::Bytes(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    Answer::Bytes(
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes(),
+    )
 }
 
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, requests: &Mutex<Vec<Vec<u8>>>, answer: Answer) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    requests: &Mutex<Vec<Vec<u8>>>,
+    answer: Answer,
+) {
     let mut bytes = Vec::new();
     while !complete(&bytes) {
         if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
@@ -136,7 +151,9 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, requests: &Mutex
 
 /// Whether the head is there, and as much of a body as it says.
 fn complete(bytes: &[u8]) -> bool {
-    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
+    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+        return false;
+    };
     let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
     let length = head
         .lines()
