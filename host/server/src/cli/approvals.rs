@@ -1,14 +1,25 @@
 //! `nexus approvals`.
 
+use std::time::Duration;
+
 use nexus_proto::v1::{
-    Approval, DecideApprovalRequest, GetApprovalRequest, ListApprovalsRequest, Verdict,
-    WatchApprovalsRequest, approval::State,
+    ActionKind, AgentEvent, Approval, DecideApprovalRequest, GetApprovalRequest,
+    ListApprovalsRequest, Verdict, WatchAgentsRequest, WatchApprovalsRequest, approval::State,
 };
+use tonic::Streaming;
 
 use super::{
-    args::Approvals, connection::Client, exit::Exit, output::Output, prompt, text::name,
+    args::Approvals,
+    connection::Client,
+    exit::Exit,
+    output::Output,
+    prompt,
+    text::{id, line, name},
     view::approval as view,
 };
+
+/// How long to wait for an agent to go live after its publication was approved.
+const PUBLICATION: Duration = Duration::from_secs(30);
 
 pub(crate) async fn run(
     command: Approvals,
@@ -107,9 +118,44 @@ async fn approve(
         output.note("nothing was decided; `nexus approvals deny ID --reason ...` says no");
         return Ok(Exit::Error);
     }
+    // Watched from before the decision, so that the publication cannot be missed.
+    let changes = match approval.kind() {
+        ActionKind::Publish if is_open(&approval) => Some(changes(&approval, client).await?),
+        _ => None,
+    };
     let decided = decide(&approval, Verdict::Approve, reason, client).await?;
     output.message(&decided, view::next)?;
+    if let Some(changes) = changes
+        && !is_open(&decided)
+    {
+        // The decision stands whatever the watch says.
+        let live = tokio::time::timeout(PUBLICATION, published(changes, &approval)).await;
+        let agent = line(id(&approval.agent));
+        output.note(&match live {
+            Ok(Some(generation)) => format!("{agent} is live, generation {generation}"),
+            _ => format!("`nexus agents show {agent}` tells whether it is live"),
+        });
+    }
     Ok(Exit::Success)
+}
+
+async fn changes(approval: &Approval, client: &Client) -> anyhow::Result<Streaming<AgentEvent>> {
+    let request = WatchAgentsRequest {
+        agent: approval.agent.clone(),
+    };
+    Ok(client.agents().watch_agents(request).await?.into_inner())
+}
+
+/// The generation under which the approved component went live.
+async fn published(mut changes: Streaming<AgentEvent>, approval: &Approval) -> Option<u64> {
+    while let Ok(Some(change)) = changes.message().await {
+        if let Some(agent) = change.agent
+            && agent.component_digest == approval.component_digest
+        {
+            return Some(agent.generation);
+        }
+    }
+    None
 }
 
 fn is_open(approval: &Approval) -> bool {

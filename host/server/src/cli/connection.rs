@@ -64,12 +64,12 @@ pub(crate) fn resolve(
             .map(|text| text.trim().to_owned())
             .filter(|text| !text.is_empty())
     };
-    let endpoint = with_scheme(
-        endpoint
-            .map(str::to_owned)
-            .or_else(|| read(ENDPOINT_FILE))
-            .unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
-    );
+    let endpoint = match endpoint.map(str::to_owned).or_else(|| read(ENDPOINT_FILE)) {
+        Some(endpoint) => with_scheme(endpoint),
+        None if token.is_some() => DEFAULT_ENDPOINT.to_owned(),
+        // Whoever else listens on the usual port is not to be sent the directory's token.
+        None => return Err(not_running(directory)),
+    };
     let uri: Uri = endpoint
         .parse()
         .ok()
@@ -83,16 +83,20 @@ pub(crate) fn resolve(
             ))
             .into());
         }
-        None => read(TOKEN_FILE).ok_or_else(|| match directory {
-            Some(directory) => anyhow!(
-                "there is no token: {} cannot be read; is `nexus serve` running? --token or NEXUS_TOKEN \
-                 gives another one",
-                directory.join(TOKEN_FILE).display()
-            ),
-            None => anyhow!("there is no token; give one by --token or NEXUS_TOKEN"),
-        })?,
+        None => read(TOKEN_FILE).ok_or_else(|| not_running(directory))?,
     };
     Ok(Target { endpoint, token })
+}
+
+fn not_running(directory: Option<&Path>) -> anyhow::Error {
+    let place = directory.map_or_else(
+        || "there is no data directory".to_owned(),
+        |directory| format!("no host runs from {}", directory.display()),
+    );
+    anyhow!(
+        "{place}; is `nexus serve` running? --endpoint and --token, or NEXUS_ENDPOINT and NEXUS_TOKEN, name \
+         another host"
+    )
 }
 
 fn with_scheme(endpoint: String) -> String {
@@ -249,6 +253,10 @@ mod tests {
             .err()
             .expect("refused");
         assert!(error.to_string().contains("nexus serve"), "{error}");
+
+        // The token of a host that has stopped is not shown to whoever listens on the usual port.
+        fs::write(directory.path().join(TOKEN_FILE), "left behind").expect("written");
+        assert!(resolve(None, None, Some(directory.path())).is_err());
         assert!(resolve(Some("not a url"), Some("t"), None).is_err());
     }
 }

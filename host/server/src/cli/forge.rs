@@ -1,6 +1,6 @@
 //! `nexus forge`.
 
-use std::path::Path;
+use std::{io::IsTerminal as _, path::Path};
 
 use anyhow::Context as _;
 use nexus_proto::v1::{
@@ -64,10 +64,12 @@ async fn create(arguments: ForgeCreate, client: &Client, output: &Output) -> any
     let request = request(arguments)?;
     let mut events = client.forge().forge_agent(request).await?.into_inner();
     let mut last: Option<ForgeEvent> = None;
+    let is_watched = std::io::stderr().is_terminal();
     while let Some(event) = events.message().await? {
         if output.is_json() {
             output.next(&event, |_| String::new())?;
-        } else {
+        } else if is_watched || event.detail.is_some() || event.state() != State::Running {
+            // That a stage begins is worth a line only to someone who waits for its end.
             let text = view::event(&event);
             if !text.is_empty() {
                 output.note(text.trim_end_matches('\n'));

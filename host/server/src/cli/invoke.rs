@@ -170,6 +170,10 @@ fn report(invocation: &Invocation, output: &Output) -> anyhow::Result<()> {
             for approval in &invocation.approvals {
                 output.note(&format!("  nexus approvals approve {}", line(id(approval))));
             }
+            output.note(&format!(
+                "and then `nexus invocations watch {}` shows what it answers",
+                line(id(&invocation.name))
+            ));
             Ok(())
         }
     }

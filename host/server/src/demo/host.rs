@@ -21,8 +21,9 @@ use crate::{
     config::{Config, Egress},
 };
 
-/// How often to look whether the host answers, and how long to wait in between.
-const TRIES: u32 = 1_200;
+/// How often to look whether the host answers, and how long to wait in between. Its first start
+/// compiles what agents are linked with, which takes a while on a slow machine.
+const TRIES: u32 = 12_000;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long the host gets to end what it began.
@@ -104,7 +105,7 @@ impl Host {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        bail!("the host does not answer within a minute");
+        bail!("the host does not answer within ten minutes");
     }
 
     /// Asks the host to stop, waits for it, and insists if it does not.

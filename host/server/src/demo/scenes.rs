@@ -54,6 +54,7 @@ pub(super) async fn play(
     market: &Market,
     model: Option<&Model>,
 ) -> anyhow::Result<()> {
+    story.say("   its first start also compiles the libraries that agents are linked with");
     let began = Instant::now();
     let (client, status) = host.ready().await?;
     story.since("start of the host", began);

@@ -4,38 +4,15 @@ use nexus_proto::v1::Approval;
 
 use crate::cli::text::{Table, block, fields, id, line, time, word};
 
-/// One approval with its whole rendering: nothing that a person has to see is left out or cut.
+/// One approval with its whole rendering: nothing that a person has to see is left out or cut. The
+/// rendering says who asks for what, and its digest; the heading says how the question stands.
 pub(crate) fn full(approval: &Approval) -> String {
-    let chain = approval
-        .chain
-        .iter()
-        .map(|agent| id(agent))
-        .collect::<Vec<_>>();
     let mut text = fields([
         ("approval", id(&approval.name).to_owned()),
         ("state", word(approval.state().as_str_name(), "STATE_")),
         ("cancelled", approval.cancel_reason.clone()),
-        ("kind", word(approval.kind().as_str_name(), "ACTION_KIND_")),
-        ("agent", id(&approval.agent).to_owned()),
-        ("component", approval.component_digest.clone()),
-        ("on behalf of", approval.principal.clone()),
-        (
-            "begun by",
-            word(approval.root_origin().as_str_name(), "ROOT_ORIGIN_"),
-        ),
-        ("called through", chain.join(" > ")),
-        ("invocation", id(&approval.invocation).to_owned()),
-        ("wants", action(approval)),
-        (
-            "effect",
-            word(approval.effect_class().as_str_name(), "EFFECT_CLASS_"),
-        ),
-        ("data is", approval.labels.join(", ")),
-        ("asked by policy", approval.policies.join(", ")),
-        ("approvals needed", approval.required_approvals.to_string()),
         ("asked", time(approval.create_time.as_ref())),
         ("expires", time(approval.expire_time.as_ref())),
-        ("digest", approval.digest.clone()),
     ]);
     for decision in &approval.decisions {
         let reason = match decision.reason.as_str() {
