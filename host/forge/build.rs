@@ -41,7 +41,9 @@ fn main() -> Result {
     fs::write(out.join("warm.pack"), pack(&warm, |_| true)?)?;
     let forged = |path: &Path| {
         // A template's other files are for people.
-        ["template.toml", "agent.toml", "src/lib.rs"].iter().any(|name| path.ends_with(name))
+        ["template.toml", "agent.toml", "src/lib.rs"]
+            .iter()
+            .any(|name| path.ends_with(name))
     };
     let templates = pack(&root.join("templates"), forged)?;
     fs::write(out.join("templates.pack"), templates)?;
@@ -71,7 +73,10 @@ fn lay_out_warm(project: &Path, root: &Path, to: &Path) -> Result {
     dependency.insert("path".to_owned(), "sdk".into());
     fs::write(to.join("Cargo.toml"), toml::to_string(&manifest)?)?;
 
-    let sdk = standalone(table(&sdk.join("Cargo.toml"))?, &table(&root.join("Cargo.toml"))?)?;
+    let sdk = standalone(
+        table(&sdk.join("Cargo.toml"))?,
+        &table(&root.join("Cargo.toml"))?,
+    )?;
     fs::write(to.join("sdk/Cargo.toml"), toml::to_string(&sdk)?)?;
     Ok(())
 }
@@ -112,7 +117,12 @@ fn vendor(project: &Path) -> Result {
     for offline in [true, false] {
         let mut command = Command::new(&cargo);
         command
-            .args(["vendor", "--locked", "--versioned-dirs", "--respect-source-config"])
+            .args([
+                "vendor",
+                "--locked",
+                "--versioned-dirs",
+                "--respect-source-config",
+            ])
             .arg("--manifest-path")
             .arg(project.join("Cargo.toml"))
             .arg(project.join("vendor"))

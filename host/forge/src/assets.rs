@@ -44,7 +44,11 @@ mod tests {
         let files = unpack(WARM)?;
         let has = |path: &str| files.iter().any(|(name, _)| name == path);
         assert!(has("Cargo.lock") && has("sdk/src/lib.rs") && has("sdk/Cargo.toml"));
-        assert!(files.iter().any(|(name, _)| name.starts_with("vendor/serde-")));
+        assert!(
+            files
+                .iter()
+                .any(|(name, _)| name.starts_with("vendor/serde-"))
+        );
         Ok(())
     }
 }

@@ -210,7 +210,11 @@ impl Forge {
             Some(_) => Ok(()),
             None => Err(failed(&model::Error::NotConfigured)),
         };
-        vec![("sandbox", sandbox), ("toolchain", toolchain), ("model", model)]
+        vec![
+            ("sandbox", sandbox),
+            ("toolchain", toolchain),
+            ("model", model),
+        ]
     }
 }
 
@@ -233,7 +237,9 @@ impl Inner {
             .await
             .map_err(OpenError::Records)?;
         let mut commit = nexus_store::Commit::new();
-        let waiting = all.into_iter().filter(|forged| forged.state == ForgedState::Review);
+        let waiting = all
+            .into_iter()
+            .filter(|forged| forged.state == ForgedState::Review);
         let mut any = false;
         for mut forged in waiting {
             forged.state = ForgedState::Refused;

@@ -118,7 +118,10 @@ async fn attempt(
     if request.validate_only {
         stages.begin(Stage::Publish);
         let reason = NotPublished::ValidateOnly;
-        stages.end(StageState::Succeeded, Some(Detail::NotPublished { reason, digest }));
+        stages.end(
+            StageState::Succeeded,
+            Some(Detail::NotPublished { reason, digest }),
+        );
         return Ok("validated");
     }
     let forged = publish::Candidate {
@@ -217,10 +220,13 @@ async fn ask_spec(forge: &Inner, request: &Request, stages: &Stages) -> Result<P
                 });
             }
             Err(reason) => {
-                stages.tell(Detail::Log(format!("the specification is not valid: {reason}")));
+                stages.tell(Detail::Log(format!(
+                    "the specification is not valid: {reason}"
+                )));
                 messages.push(model::Message::new("assistant", answer));
-                let correction =
-                    format!("That is not valid: {reason}\nAnswer with the corrected JSON object and nothing else.");
+                let correction = format!(
+                    "That is not valid: {reason}\nAnswer with the corrected JSON object and nothing else."
+                );
                 messages.push(model::Message::new("user", correction));
                 last = reason;
             }
@@ -277,7 +283,10 @@ async fn make(forge: &Inner, source: &str, plan: &Plan, stages: &Stages) -> Resu
     stages.end(StageState::Succeeded, detail);
 
     stages.begin(Stage::Proof);
-    let prepared = forge.runtime.prepare(Bytes::from(built.component.clone())).await;
+    let prepared = forge
+        .runtime
+        .prepare(Bytes::from(built.component.clone()))
+        .await;
     let prepared = prepared.map_err(|error| match error {
         PrepareError::Proof(error) => End::Found(vec![finding(&error)]),
         PrepareError::Trial(_) => {
@@ -312,7 +321,12 @@ fn finding(error: &dyn std::error::Error) -> Diagnostic {
 }
 
 fn lineage(forge: &Inner, request: &Request, plan: &Plan, made: &Made) -> Lineage {
-    let permissions: Vec<String> = plan.manifest.permissions.iter().map(ToString::to_string).collect();
+    let permissions: Vec<String> = plan
+        .manifest
+        .permissions
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let spec = serde_json::json!({
         "agent": plan.manifest.name.as_str(),
         "summary": plan.manifest.summary,

@@ -118,7 +118,11 @@ async fn hold(
     Ok("held")
 }
 
-async fn save(forge: &Inner, forged: Option<&Forged>, lineage: Option<&Lineage>) -> Result<(), End> {
+async fn save(
+    forge: &Inner,
+    forged: Option<&Forged>,
+    lineage: Option<&Lineage>,
+) -> Result<(), End> {
     let mut commit = Commit::new();
     if let Some(forged) = forged {
         records::put_forged(&mut commit, forged);
@@ -141,9 +145,14 @@ fn origin(lineage: &Lineage) -> Map<String, Value> {
         ("template", json!(lineage.template)),
         ("model", json!(lineage.model)),
         ("prompt_digest", json!(lineage.prompt_digest)),
-        ("source_digest", json!(Digest::of(lineage.source.as_bytes()))),
+        (
+            "source_digest",
+            json!(Digest::of(lineage.source.as_bytes())),
+        ),
     ];
-    told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    told.into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 async fn swap(
@@ -159,7 +168,10 @@ async fn swap(
         lineage: Some(json!({ "mode": fields["mode"], "source_digest": fields["source_digest"] })),
         ..Publish::by(request.principal.clone())
     };
-    let published = forge.runtime.publish_permitted(permit, payload, prepared, publish).await;
+    let published = forge
+        .runtime
+        .publish_permitted(permit, payload, prepared, publish)
+        .await;
     published.map_err(|error| End::failed(&error))
 }
 
@@ -188,7 +200,10 @@ async fn check(
             (Ok(change), Some(asked)) if change.id == asked => asked,
             // Some changes were missed; this one may have been among them.
             (Err(RecvError::Lagged(_)), Some(asked))
-                if matches!(gate.approval(asked).await, Ok(Some(_))) => asked,
+                if matches!(gate.approval(asked).await, Ok(Some(_))) =>
+            {
+                asked
+            }
             (Err(RecvError::Closed), _) => return checked.await,
             _ => continue,
         };

@@ -7,7 +7,8 @@ use nexus_forge::build::{Builder, Error, Level, Options};
 use nexus_sandbox::Limit;
 use tokio::sync::OnceCell;
 
-const MANIFEST: &str = "format = 1\nname = \"sample\"\nversion = \"0.1.0\"\nsummary = \"A sample\"\n";
+const MANIFEST: &str =
+    "format = 1\nname = \"sample\"\nversion = \"0.1.0\"\nsummary = \"A sample\"\n";
 
 const GOOD: &str = r#"
 use nexus_agent::prelude::*;
@@ -63,18 +64,33 @@ async fn a_type_error_comes_back_with_its_place() {
     assert_eq!(error.code.as_deref(), Some("E0308"));
     assert_eq!(error.line, 10);
     assert!(error.column > 0);
-    assert!(error.rendered.contains("src/lib.rs:10"), "{}", error.rendered);
+    assert!(
+        error.rendered.contains("src/lib.rs:10"),
+        "{}",
+        error.rendered
+    );
 }
 
 #[tokio::test]
 async fn a_source_without_an_agent_is_refused() {
-    let error = builder().await.build("fn main() {}", MANIFEST).await.unwrap_err();
-    assert!(matches!(&error, Error::NotAnAgent(_) | Error::Rejected(_)), "{error}");
+    let error = builder()
+        .await
+        .build("fn main() {}", MANIFEST)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&error, Error::NotAnAgent(_) | Error::Rejected(_)),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn too_long_a_source_is_refused_before_anything_runs() {
-    let error = builder().await.build(&" ".repeat(300_000), MANIFEST).await.unwrap_err();
+    let error = builder()
+        .await
+        .build(&" ".repeat(300_000), MANIFEST)
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::SourceTooLarge { bytes: 300_000 }));
 }
 
@@ -96,7 +112,10 @@ async fn leaks_nothing(source: &str) {
         Err(Error::Rejected(found)) => (Vec::new(), format!("{found:?}")),
         Err(error) => (Vec::new(), format!("{error:?}")),
     };
-    assert!(!contains(&bytes, canary.as_bytes()), "in the component: {source}");
+    assert!(
+        !contains(&bytes, canary.as_bytes()),
+        "in the component: {source}"
+    );
     assert!(!text.contains(canary), "in the text: {text}");
 }
 
@@ -126,12 +145,20 @@ async fn files_of_the_host_are_out_of_reach() {
         leaks_nothing(&with(&format!("#[path = {path:?}] mod stolen;"))).await;
     }
     // The compiler's own process tells nothing of the host either.
-    for path in ["/proc/self/environ", "/proc/self/cmdline", "/proc/1/environ", "/etc/passwd"] {
+    for path in [
+        "/proc/self/environ",
+        "/proc/self/cmdline",
+        "/proc/1/environ",
+        "/etc/passwd",
+    ] {
         let source = with(&format!("static X: &[u8] = include_bytes!({path:?});"));
-        assert!(matches!(
-            builder().await.build(&source, MANIFEST).await,
-            Err(Error::Rejected(_))
-        ), "{path}");
+        assert!(
+            matches!(
+                builder().await.build(&source, MANIFEST).await,
+                Err(Error::Rejected(_))
+            ),
+            "{path}"
+        );
     }
 }
 
@@ -145,7 +172,11 @@ async fn variables_of_the_host_are_out_of_reach() {
         let built = builder().await.build(&optional, MANIFEST).await.unwrap();
         assert!(!contains(&built.component, value.as_bytes()));
         let required = format!("static X: &str = env!({name:?});\n{read}");
-        let error = builder().await.build(&required, MANIFEST).await.unwrap_err();
+        let error = builder()
+            .await
+            .build(&required, MANIFEST)
+            .await
+            .unwrap_err();
         assert!(matches!(error, Error::Rejected(_)), "{error}");
     }
 }
@@ -157,14 +188,30 @@ async fn what_is_not_the_language_an_agent_gets_is_refused() {
         ("extern crate wit_bindgen;", None),
         ("extern crate hashbrown;", None),
         ("#![feature(asm_experimental_arch)]", None),
-        ("core::arch::global_asm!(\".incbin \\\"/etc/passwd\\\"\");", None),
+        (
+            "core::arch::global_asm!(\".incbin \\\"/etc/passwd\\\"\");",
+            None,
+        ),
         ("fn f(x: *const u8) -> u8 { unsafe { *x } }", None),
         ("#[unsafe(no_mangle)] pub extern \"C\" fn f() {}", None),
-        ("#[allow(unsafe_code)] fn f(x: *const u8) -> u8 { unsafe { *x } }", None),
-        ("#[unsafe(link_section = \"nexus:manifest\")] static M: [u8; 1] = [0];", None),
-        ("#[link(name = \"../../x\", kind = \"static\")] unsafe extern \"C\" { fn f(); }", None),
+        (
+            "#[allow(unsafe_code)] fn f(x: *const u8) -> u8 { unsafe { *x } }",
+            None,
+        ),
+        (
+            "#[unsafe(link_section = \"nexus:manifest\")] static M: [u8; 1] = [0];",
+            None,
+        ),
+        (
+            "#[link(name = \"../../x\", kind = \"static\")] unsafe extern \"C\" { fn f(); }",
+            None,
+        ),
     ] {
-        let error = builder().await.build(&with(items), MANIFEST).await.unwrap_err();
+        let error = builder()
+            .await
+            .build(&with(items), MANIFEST)
+            .await
+            .unwrap_err();
         let Error::Rejected(found) = error else {
             panic!("{items}: {error}");
         };
@@ -172,7 +219,10 @@ async fn what_is_not_the_language_an_agent_gets_is_refused() {
         if code.is_some() {
             assert_eq!(found[0].code.as_deref(), code, "{items}");
         }
-        assert!(found.iter().all(|d| !d.rendered.contains("root:")), "{items}");
+        assert!(
+            found.iter().all(|d| !d.rendered.contains("root:")),
+            "{items}"
+        );
     }
     // The command line decides what is made, whatever the source says.
     let source = with("#![crate_type = \"proc-macro\"]");
@@ -194,7 +244,9 @@ async fn bombs_end_at_a_limit_and_leave_nothing() {
     for bomb in [endless, growing] {
         let error = builder.build(&with(bomb), MANIFEST).await.unwrap_err();
         match error {
-            Error::Exhausted { limit, .. } => assert!(matches!(limit, Limit::Cpu | Limit::Memory | Limit::Output)),
+            Error::Exhausted { limit, .. } => {
+                assert!(matches!(limit, Limit::Cpu | Limit::Memory | Limit::Output))
+            }
             // The recursion limit of macros may come first.
             Error::Rejected(found) => assert!(bomb == growing, "{found:?}"),
             other => panic!("{other}"),
@@ -212,6 +264,10 @@ async fn without_a_compiler_it_says_what_to_install() {
     let directory = tempfile::tempdir().unwrap();
     let mut options = Options::new(directory.path());
     options.toolchain.rustc = Some(directory.path().join("rustc"));
-    let error = Builder::open(options).unwrap().build(GOOD, MANIFEST).await.unwrap_err();
+    let error = Builder::open(options)
+        .unwrap()
+        .build(GOOD, MANIFEST)
+        .await
+        .unwrap_err();
     assert!(matches!(error, Error::Toolchain(_)), "{error}");
 }

@@ -12,16 +12,30 @@ fn name(text: &str) -> AgentName {
 }
 
 fn set(values: &[(&str, &str)]) -> BTreeMap<String, String> {
-    values.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    values
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect()
 }
 
 /// What each template needs, with values that try to be code.
 fn needed(template: &str) -> BTreeMap<String, String> {
     match template {
-        "http-json" => set(&[("origin", "https://api.example.com"), ("path", "/v1/items"), ("fields", r#"{"a\"]\n[[permission]]": "/x"}"#)]),
-        "http-send" => set(&[("origin", "https://api.example.com"), ("path", "/v1/m"), ("secret", "my-key")]),
+        "http-json" => set(&[
+            ("origin", "https://api.example.com"),
+            ("path", "/v1/items"),
+            ("fields", r#"{"a\"]\n[[permission]]": "/x"}"#),
+        ]),
+        "http-send" => set(&[
+            ("origin", "https://api.example.com"),
+            ("path", "/v1/m"),
+            ("secret", "my-key"),
+        ]),
         "http-write" => set(&[("origin", "https://market.example.com")]),
-        "json-rpc" => set(&[("origin", "https://rpc.example.com"), ("method", "eth_\"]\nx = [\"")]),
+        "json-rpc" => set(&[
+            ("origin", "https://rpc.example.com"),
+            ("method", "eth_\"]\nx = [\""),
+        ]),
         "csv-ingest" => set(&[("space", "kb-08"), ("delimiter", ";")]),
         _ => set(&[("greeting", "\"; panic!() //")]),
     }
@@ -34,15 +48,28 @@ async fn every_template_builds_with_hostile_texts() {
     options.helper = Some(env!("CARGO_BIN_EXE_nexus-forge-helper").into());
     let builder = Builder::open(options).unwrap();
     let catalog = Catalog::embedded().unwrap();
-    let names: Vec<&str> = catalog.templates().iter().map(|t| t.name.as_str()).collect();
+    let names: Vec<&str> = catalog
+        .templates()
+        .iter()
+        .map(|t| t.name.as_str())
+        .collect();
     for wanted in ["blank", "csv-ingest", "http-json", "http-write", "json-rpc"] {
         assert!(names.contains(&wanted), "{wanted}");
     }
     for template in names {
         let rendered = catalog
-            .render(&name("made-here"), Some(template), "say \"hi\"\n[x]", &needed(template), &[])
+            .render(
+                &name("made-here"),
+                Some(template),
+                "say \"hi\"\n[x]",
+                &needed(template),
+                &[],
+            )
             .unwrap();
-        let built = builder.build(&rendered.source, &rendered.manifest).await.unwrap();
+        let built = builder
+            .build(&rendered.source, &rendered.manifest)
+            .await
+            .unwrap();
         assert_eq!(built.manifest.name.as_str(), "made-here");
         assert_eq!(built.manifest.summary, "say \"hi\"\n[x]");
         assert_eq!(built.warnings, [], "{template}");
@@ -68,15 +95,24 @@ fn words_pick_the_template() {
 fn what_is_missing_is_listed_and_never_made_up() {
     let catalog = Catalog::embedded().unwrap();
     let words = "fetch json from https://evil.example/path";
-    let Err(Error::NeedsParameters(needs)) = catalog.render(&name("ab"), None, words, &BTreeMap::new(), &[]) else {
+    let Err(Error::NeedsParameters(needs)) =
+        catalog.render(&name("ab"), None, words, &BTreeMap::new(), &[])
+    else {
         panic!("it was made up");
     };
     assert_eq!(needs.template.as_deref(), Some("http-json"));
     let names: Vec<&str> = needs.parameters.iter().map(|p| p.name.as_str()).collect();
     assert_eq!(names, ["origin", "path"]);
-    assert!(needs.parameters.iter().all(|p| !p.example.is_empty() && !p.description.is_empty()));
+    assert!(
+        needs
+            .parameters
+            .iter()
+            .all(|p| !p.example.is_empty() && !p.description.is_empty())
+    );
 
-    let Err(Error::NeedsParameters(needs)) = catalog.render(&name("ab"), None, "zzz", &BTreeMap::new(), &[]) else {
+    let Err(Error::NeedsParameters(needs)) =
+        catalog.render(&name("ab"), None, "zzz", &BTreeMap::new(), &[])
+    else {
         panic!("a template was chosen");
     };
     assert_eq!(needs.template, None);
@@ -86,7 +122,9 @@ fn what_is_missing_is_listed_and_never_made_up() {
 #[test]
 fn a_value_of_the_wrong_type_and_an_unknown_name_are_refused() {
     let catalog = Catalog::embedded().unwrap();
-    let render = |template, values: &[(&str, &str)]| catalog.render(&name("ab"), Some(template), "", &set(values), &[]);
+    let render = |template, values: &[(&str, &str)]| {
+        catalog.render(&name("ab"), Some(template), "", &set(values), &[])
+    };
     assert!(matches!(
         render("http-write", &[("origin", "https://a.example/../x")]),
         Err(Error::Value { parameter, .. }) if parameter == "origin"
@@ -102,16 +140,41 @@ fn a_value_of_the_wrong_type_and_an_unknown_name_are_refused() {
 fn what_the_input_holds_goes_into_the_schema_and_the_query() {
     let catalog = Catalog::embedded().unwrap();
     let inputs = [
-        InputParameter { name: "symbol".to_owned(), kind: InputType::String, required: true },
-        InputParameter { name: "limit".to_owned(), kind: InputType::Integer, required: false },
+        InputParameter {
+            name: "symbol".to_owned(),
+            kind: InputType::String,
+            required: true,
+        },
+        InputParameter {
+            name: "limit".to_owned(),
+            kind: InputType::Integer,
+            required: false,
+        },
     ];
     let rendered = catalog
-        .render(&name("ab"), Some("http-json"), "", &needed("http-json"), &inputs)
+        .render(
+            &name("ab"),
+            Some("http-json"),
+            "",
+            &needed("http-json"),
+            &inputs,
+        )
         .unwrap();
     let manifest = Manifest::parse(&rendered.manifest).unwrap();
     let schema = manifest.input.unwrap();
-    assert!(schema.check(&serde_json::json!({ "symbol": "ETH", "limit": 3 })).is_ok());
+    assert!(
+        schema
+            .check(&serde_json::json!({ "symbol": "ETH", "limit": 3 }))
+            .is_ok()
+    );
     assert!(schema.check(&serde_json::json!({ "limit": 3 })).is_err());
-    assert!(schema.check(&serde_json::json!({ "symbol": "ETH", "limit": "x" })).is_err());
-    assert_eq!(manifest.config["inputs"], serde_json::json!(["symbol", "limit"]));
+    assert!(
+        schema
+            .check(&serde_json::json!({ "symbol": "ETH", "limit": "x" }))
+            .is_err()
+    );
+    assert_eq!(
+        manifest.config["inputs"],
+        serde_json::json!(["symbol", "limit"])
+    );
 }

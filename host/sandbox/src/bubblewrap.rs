@@ -21,7 +21,12 @@ pub(crate) fn arguments(spec: &Spec) -> Vec<OsString> {
     let mut bind = |how: &str, path: &Path| {
         arguments.extend([how.into(), path.into(), path.into()]);
     };
-    for path in spec.read.iter().chain(&spec.read_exec).chain([&spec.program]) {
+    for path in spec
+        .read
+        .iter()
+        .chain(&spec.read_exec)
+        .chain([&spec.program])
+    {
         bind("--ro-bind-try", path);
     }
     for path in spec.write.iter().filter(|path| !path.starts_with("/dev")) {
@@ -30,7 +35,11 @@ pub(crate) fn arguments(spec: &Spec) -> Vec<OsString> {
     for (name, value) in &spec.env {
         arguments.extend(["--setenv".into(), name.into(), value.into()]);
     }
-    arguments.extend(["--chdir".into(), PathBuf::from(&spec.cwd).into(), "--".into()]);
+    arguments.extend([
+        "--chdir".into(),
+        PathBuf::from(&spec.cwd).into(),
+        "--".into(),
+    ]);
     arguments.push(spec.program.clone().into());
     arguments.extend(spec.args.iter().map(OsString::from));
     arguments

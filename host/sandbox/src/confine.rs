@@ -37,7 +37,8 @@ pub(crate) fn landlock(spec: &Spec) -> Result<(), String> {
         ))
         .map_err(failed)?;
     for path in &spec.write {
-        let file = PathFd::new(path).map_err(|error| format!("open {}: {error}", path.display()))?;
+        let file =
+            PathFd::new(path).map_err(|error| format!("open {}: {error}", path.display()))?;
         let access = if path.is_dir() {
             write
         } else {

@@ -84,7 +84,9 @@ fn limit(spec: &Spec) -> Result<(), String> {
     ];
     for (resource, soft, hard) in limits {
         // A limit that is already stricter can't be raised, nor need it be.
-        let ceiling = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let ceiling = rustix::process::getrlimit(resource)
+            .maximum
+            .unwrap_or(u64::MAX);
         let wanted = Rlimit {
             current: Some(soft.min(ceiling)),
             maximum: Some(hard.min(ceiling)),

@@ -262,7 +262,11 @@ fn exhausted(status: ExitStatus, stderr: &[u8]) -> Option<Limit> {
         _ if status.success() => None,
         _ => {
             let text = String::from_utf8_lossy(stderr).to_lowercase();
-            let signs = ["memory allocation of", "out of memory", "cannot allocate memory"];
+            let signs = [
+                "memory allocation of",
+                "out of memory",
+                "cannot allocate memory",
+            ];
             signs
                 .iter()
                 .any(|sign| text.contains(sign))

@@ -1,6 +1,8 @@
 use std::path::{Path, PathBuf};
 
-use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope,
+};
 
 use crate::spec::Means;
 
@@ -50,11 +52,18 @@ pub fn probe() -> Support {
 /// libraries, as far as they exist here. Give them as
 /// [`Job::read_exec`](crate::Job::read_exec).
 pub fn system_libraries() -> Vec<PathBuf> {
-    ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/nix/store", "/etc/ld.so.cache"]
-        .iter()
-        .map(PathBuf::from)
-        .filter(|path| path.exists())
-        .collect()
+    [
+        "/lib",
+        "/lib64",
+        "/usr/lib",
+        "/usr/lib64",
+        "/nix/store",
+        "/etc/ld.so.cache",
+    ]
+    .iter()
+    .map(PathBuf::from)
+    .filter(|path| path.exists())
+    .collect()
 }
 
 /// Asks for ever newer rights until the kernel refuses to make the ruleset.

@@ -88,7 +88,10 @@ pub(crate) fn install() -> Result<(), String> {
     for number in X32_DENIED {
         denied.insert(*number, Vec::new());
     }
-    denied.insert(libc::SYS_clone, namespace_rules().map_err(|e| failed(e.into()))?);
+    denied.insert(
+        libc::SYS_clone,
+        namespace_rules().map_err(|e| failed(e.into()))?,
+    );
     let denied = program(denied, libc::EPERM).map_err(failed)?;
     // The flags of clone3 lie behind a pointer where no filter can look.
     // "Not implemented" makes the C library fall back to clone.

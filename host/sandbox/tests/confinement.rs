@@ -155,7 +155,10 @@ async fn leaves_no_process_behind_a_program_that_ended() {
 async fn a_dropped_job_is_killed() {
     let directory = tempfile::tempdir().unwrap();
     let pid_file = directory.path().join("pid");
-    let job = shell(directory.path(), "echo $$ > pid.new; mv pid.new pid; exec sleep 600");
+    let job = shell(
+        directory.path(),
+        "echo $$ > pid.new; mv pid.new pid; exec sleep 600",
+    );
     let running = tokio::spawn(job.run());
     while !pid_file.exists() {
         tokio::task::yield_now().await;
@@ -195,14 +198,22 @@ async fn output_and_files_are_capped() {
 #[tokio::test]
 async fn memory_is_capped() {
     let directory = tempfile::tempdir().unwrap();
-    let mut job = shell(directory.path(), "exec perl -e 'my $x = \"a\" x (1 << 30); print 1'");
+    let mut job = shell(
+        directory.path(),
+        "exec perl -e 'my $x = \"a\" x (1 << 30); print 1'",
+    );
     job.limits = Limits {
         address_space: 256 << 20,
         ..Limits::default()
     };
     let output = job.run().await.unwrap();
     assert!(!output.status.success());
-    assert_eq!(output.exhausted, Some(Limit::Memory), "{}", text(&output.stderr));
+    assert_eq!(
+        output.exhausted,
+        Some(Limit::Memory),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[tokio::test]
@@ -210,5 +221,7 @@ async fn a_program_that_is_not_there_is_a_setup_error() {
     let directory = tempfile::tempdir().unwrap();
     let mut job = shell(directory.path(), "");
     job.program = "/nowhere/tool".into();
-    assert!(matches!(job.run().await, Err(Error::Setup(message)) if message.contains("/nowhere/tool")));
+    assert!(
+        matches!(job.run().await, Err(Error::Setup(message)) if message.contains("/nowhere/tool"))
+    );
 }

@@ -79,7 +79,8 @@ impl Builder {
     /// Prepares the directory, clearing what an interrupted host left in it.
     /// No other process may use the directory meanwhile.
     pub fn open(mut options: Options) -> Result<Self, toolchain::Error> {
-        std::fs::create_dir_all(&options.directory).map_err(toolchain::Error::io("create", &options.directory))?;
+        std::fs::create_dir_all(&options.directory)
+            .map_err(toolchain::Error::io("create", &options.directory))?;
         options.directory = std::fs::canonicalize(&options.directory)
             .map_err(toolchain::Error::io("resolve", &options.directory))?;
         let jobs = options.directory.join(JOBS);

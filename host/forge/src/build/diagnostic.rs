@@ -197,15 +197,34 @@ mod tests {
             r#"{{"message":"m","code":null,"level":"error","spans":[],"rendered":"{}"}}"#,
             "é".repeat(3000)
         );
-        let found = read([line.as_str(); 400].join("\n").as_bytes(), "src/lib.rs", str::to_owned);
-        let bytes: usize = found.iter().map(|d| d.message.len() + d.rendered.len()).sum();
-        assert!(found.len() <= COUNT && bytes <= BYTES, "{} {bytes}", found.len());
-        assert!(found.last().is_some_and(|last| last.rendered.ends_with("more were left out")));
+        let found = read(
+            [line.as_str(); 400].join("\n").as_bytes(),
+            "src/lib.rs",
+            str::to_owned,
+        );
+        let bytes: usize = found
+            .iter()
+            .map(|d| d.message.len() + d.rendered.len())
+            .sum();
+        assert!(
+            found.len() <= COUNT && bytes <= BYTES,
+            "{} {bytes}",
+            found.len()
+        );
+        assert!(
+            found
+                .last()
+                .is_some_and(|last| last.rendered.ends_with("more were left out"))
+        );
     }
 
     #[test]
     fn what_is_no_json_is_one_error() {
-        let found = read(b"thread 'rustc' panicked\nat x", "src/lib.rs", str::to_owned);
+        let found = read(
+            b"thread 'rustc' panicked\nat x",
+            "src/lib.rs",
+            str::to_owned,
+        );
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].message, "thread 'rustc' panicked");
     }

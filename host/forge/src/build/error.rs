@@ -37,7 +37,9 @@ pub enum Error {
     },
     /// The component does not carry the manifest it was built with: the source
     /// exports no agent, or does so around the SDK.
-    #[error("find the manifest in the component: {0}; the source has to say `nexus_agent::export!(..)` once")]
+    #[error(
+        "find the manifest in the component: {0}; the source has to say `nexus_agent::export!(..)` once"
+    )]
     NotAnAgent(String),
     /// There is no compiler, or it can't be used.
     #[error(transparent)]

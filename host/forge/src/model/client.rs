@@ -123,9 +123,9 @@ impl Client {
         match self.attempt(messages, format, &told).await {
             // Not every endpoint knows this way of asking for JSON; the answer is
             // checked anyway.
-            Err(Error::Refused { status: 400 | 422, .. }) if format.is_some() => {
-                self.attempt(messages, None, &told).await
-            }
+            Err(Error::Refused {
+                status: 400 | 422, ..
+            }) if format.is_some() => self.attempt(messages, None, &told).await,
             other => other,
         }
     }
@@ -148,7 +148,12 @@ impl Client {
         }
         let response = self
             .egress
-            .post(&self.target, "application/json", "text/event-stream", body.to_string())
+            .post(
+                &self.target,
+                "application/json",
+                "text/event-stream",
+                body.to_string(),
+            )
             .await
             .map_err(Error::Unreachable)?;
         if response.status >= 300 {
@@ -167,8 +172,8 @@ impl Client {
             if event.data == "[DONE]" {
                 return Ok(text);
             }
-            let chunk: Chunk =
-                serde_json::from_str(&event.data).map_err(|error| Error::Stream(error.to_string()))?;
+            let chunk: Chunk = serde_json::from_str(&event.data)
+                .map_err(|error| Error::Stream(error.to_string()))?;
             if let Some(error) = chunk.error {
                 return Err(Error::Stream(error.to_string()));
             }

@@ -10,8 +10,8 @@ mod error;
 mod prompt;
 mod spec;
 
+pub(crate) use answer::code;
 pub use client::{Client, Config, Message};
 pub use error::Error;
-pub(crate) use answer::code;
 pub(crate) use prompt::{ask_code, ask_repair, ask_spec, spec_format};
 pub(crate) use spec::manifest;

@@ -17,8 +17,16 @@ fn request(words: &str, inputs: &[InputParameter]) -> String {
     if !inputs.is_empty() {
         text.push_str("\nThe input holds:\n");
         for input in inputs {
-            let need = if input.required { "required" } else { "optional" };
-            text.push_str(&format!("- {}: {}, {need}\n", json!(input.name), input.kind.as_str()));
+            let need = if input.required {
+                "required"
+            } else {
+                "optional"
+            };
+            text.push_str(&format!(
+                "- {}: {}, {need}\n",
+                json!(input.name),
+                input.kind.as_str()
+            ));
         }
     }
     text

@@ -75,7 +75,8 @@ impl Catalog {
             let Some((folder, file)) = path.split_once('/') else {
                 continue;
             };
-            let text = String::from_utf8(content).map_err(|error| broken(folder, error.to_string()))?;
+            let text =
+                String::from_utf8(content).map_err(|error| broken(folder, error.to_string()))?;
             folders
                 .entry(folder.to_owned())
                 .or_default()
@@ -118,11 +119,17 @@ fn template(folder: &str, mut files: BTreeMap<String, String>) -> Result<Templat
     for parameter in &description.parameters {
         for place in &parameter.sets {
             if super::fill::place(&mut manifest.clone(), place).is_none() {
-                return Err(format!("{} sets {place}, which is not there", parameter.name));
+                return Err(format!(
+                    "{} sets {place}, which is not there",
+                    parameter.name
+                ));
             }
         }
         if parameter.required != parameter.default.is_none() {
-            return Err(format!("{} is either required or has a default", parameter.name));
+            return Err(format!(
+                "{} is either required or has a default",
+                parameter.name
+            ));
         }
     }
     Ok(Template {

@@ -78,7 +78,12 @@ impl Catalog {
         inputs: &[InputParameter],
     ) -> Result<Rendered, Error> {
         let ranked = self.rank(words);
-        let names = || ranked.iter().map(|(template, _)| template.name.clone()).collect();
+        let names = || {
+            ranked
+                .iter()
+                .map(|(template, _)| template.name.clone())
+                .collect()
+        };
         let template = match name {
             Some(name) => self.get(name).ok_or_else(|| Error::Unknown {
                 name: name.to_owned(),
@@ -108,7 +113,8 @@ impl Catalog {
 
 impl Template {
     fn missing(&self, set: &BTreeMap<String, String>) -> Vec<Missing> {
-        let missing = |parameter: &&Parameter| parameter.required && !set.contains_key(&parameter.name);
+        let missing =
+            |parameter: &&Parameter| parameter.required && !set.contains_key(&parameter.name);
         self.parameters
             .iter()
             .filter(missing)
@@ -122,7 +128,11 @@ impl Template {
 
     fn example(&self, parameter: &Parameter) -> String {
         let mut manifest = self.manifest.clone();
-        match parameter.sets.first().and_then(|at| place(&mut manifest, at)) {
+        match parameter
+            .sets
+            .first()
+            .and_then(|at| place(&mut manifest, at))
+        {
             Some(Value::String(text)) => text.clone(),
             Some(other) => serde_json::to_string(other).unwrap_or_default(),
             None => String::new(),
@@ -154,7 +164,9 @@ impl Template {
         }
         describe_input(&mut manifest, inputs);
         if let (Some(parameter), false) = (
-            self.parameters.iter().find(|parameter| parameter.name == INPUTS),
+            self.parameters
+                .iter()
+                .find(|parameter| parameter.name == INPUTS),
             inputs.is_empty() || set.contains_key(INPUTS),
         ) {
             let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();

@@ -88,7 +88,10 @@ fn pointer(text: &str) -> Result<Value, String> {
         return Err("it does not begin with /".to_owned());
     }
     let escapes = text.split('~').skip(1);
-    if escapes.into_iter().any(|rest| !rest.starts_with(['0', '1'])) {
+    if escapes
+        .into_iter()
+        .any(|rest| !rest.starts_with(['0', '1']))
+    {
         return Err("after ~ comes 0 or 1".to_owned());
     }
     Ok(text.to_owned().into())
@@ -124,7 +127,11 @@ mod tests {
     #[test]
     fn values_are_what_their_type_says_or_refused() {
         let good = [
-            (Type::Origin, "https://API.example.com", "https://api.example.com"),
+            (
+                Type::Origin,
+                "https://API.example.com",
+                "https://api.example.com",
+            ),
             (Type::Path, "/v1/a", "/v1/a"),
             (Type::Name, "kb-08", "kb-08"),
             (Type::String, "\"]\n[x]", "\"]\n[x]"),
@@ -132,7 +139,10 @@ mod tests {
         for (kind, text, value) in good {
             assert_eq!(kind.read(text), Ok(Value::from(value)), "{kind:?}");
         }
-        assert_eq!(Type::Strings.read("a, b"), Type::Strings.read(r#"["a","b"]"#));
+        assert_eq!(
+            Type::Strings.read("a, b"),
+            Type::Strings.read(r#"["a","b"]"#)
+        );
         let bad = [
             (Type::Origin, "https://example.com/path"),
             (Type::Origin, "example.com"),

@@ -44,7 +44,8 @@ impl Toolchain {
         let launcher = locate("rustc", config.rustc.as_deref())?;
         let version = ask(&launcher, "-vV").await?;
         let sysroot = PathBuf::from(ask(&launcher, "--print=sysroot").await?);
-        let within = |name: &str| Some(sysroot.join("bin").join(name)).filter(|path| path.is_file());
+        let within =
+            |name: &str| Some(sysroot.join("bin").join(name)).filter(|path| path.is_file());
         let rustc = within("rustc").unwrap_or(launcher);
         let cargo = match (&config.cargo, within("cargo")) {
             (None, Some(cargo)) => cargo,

@@ -121,9 +121,11 @@ async fn cargo(stage: &Path, project: &Path, toolchain: &Toolchain) -> Result<()
         .env_clear()
         // Only what finding a linker for the procedural macros takes; the
         // user's own cargo settings must not change what agents are made of.
-        .envs(["PATH", "HOME", "TMPDIR"].into_iter().filter_map(|name| {
-            std::env::var_os(name).map(|value| (name, value))
-        }))
+        .envs(
+            ["PATH", "HOME", "TMPDIR"]
+                .into_iter()
+                .filter_map(|name| std::env::var_os(name).map(|value| (name, value))),
+        )
         .env("CARGO_HOME", stage.join("cargo"))
         .env("CARGO_TARGET_DIR", stage.join("target"))
         .env("CARGO_BUILD_RUSTC_WRAPPER", "")
@@ -183,7 +185,9 @@ fn externs(libraries: &Path) -> Result<BTreeMap<String, String>, Error> {
         let mut found = files.iter().filter(|file| file.starts_with(&start));
         match (found.next(), found.next()) {
             (Some(file), None) => Ok(((*name).to_owned(), file.clone())),
-            _ => Err(Error::Warm(format!("cargo made no library of {name}, or several"))),
+            _ => Err(Error::Warm(format!(
+                "cargo made no library of {name}, or several"
+            ))),
         }
     };
     CRATES.iter().map(library).collect()

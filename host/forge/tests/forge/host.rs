@@ -63,8 +63,15 @@ impl Host {
         let key = SigningKey::load_or_create(path.join("audit.key")).unwrap();
         let audit = Audit::open(store.clone(), key).await.unwrap();
         let master = MasterKey::load_or_create(path.join("vault.key")).unwrap();
-        let vault = Vault::open(store.clone(), audit.clone(), master).await.unwrap();
-        let options = nexus_gate::Options::new(store.clone(), audit.clone(), vault.clone(), Policy::shipped());
+        let vault = Vault::open(store.clone(), audit.clone(), master)
+            .await
+            .unwrap();
+        let options = nexus_gate::Options::new(
+            store.clone(),
+            audit.clone(),
+            vault.clone(),
+            Policy::shipped(),
+        );
         let gate = Gate::open(options).await.unwrap();
         let services = Arc::new(Services {
             store: store.clone(),
@@ -80,7 +87,9 @@ impl Host {
             compiler: Compiler::default().in_process(),
             ..nexus_runtime::Options::new(path)
         };
-        let runtime = Runtime::open(options, services, nexus_capabilities::link).await.unwrap();
+        let runtime = Runtime::open(options, services, nexus_capabilities::link)
+            .await
+            .unwrap();
         copy(&libraries().await, &path.join("forge/libraries"));
         let options = Options {
             model,
@@ -88,7 +97,12 @@ impl Host {
             ..Options::new(path.join("forge"))
         };
         let forge = Forge::open(options, runtime.clone()).await.unwrap();
-        Self { forge, runtime, gate, _directory: directory }
+        Self {
+            forge,
+            runtime,
+            gate,
+            _directory: directory,
+        }
     }
 
     /// Forges to the end.
@@ -122,9 +136,14 @@ pub(crate) fn request(agent: &str, words: &str, mode: Mode) -> Request {
 }
 
 pub(crate) fn template(name: &str, set: &[(&str, &str)]) -> Mode {
-    let set: BTreeMap<String, String> =
-        set.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-    Mode::Template { template: Some(name.to_owned()), set }
+    let set: BTreeMap<String, String> = set
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    Mode::Template {
+        template: Some(name.to_owned()),
+        set,
+    }
 }
 
 /// How a forge ended.

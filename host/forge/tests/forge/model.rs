@@ -31,12 +31,21 @@ async fn code_that_does_not_compile_is_mended() {
     let broken = GOOD.replace("input.n * 2", "input.m * 2");
     let model = Scripted::start(&[SPEC, &broken, GOOD]).await;
     let host = Host::open(Some(model.config.clone())).await;
-    let events = host.forge(request("doubler", "double a number", Mode::Model)).await;
-    let Detail::Published(generation) = last(&events).1 else { panic!("{events:?}") };
-    assert!(matches!(&*host.invoke("doubler", r#"{"n":21}"#).await, Outcome::Success(text) if text.contains("42")));
+    let events = host
+        .forge(request("doubler", "double a number", Mode::Model))
+        .await;
+    let Detail::Published(generation) = last(&events).1 else {
+        panic!("{events:?}")
+    };
+    assert!(
+        matches!(&*host.invoke("doubler", r#"{"n":21}"#).await, Outcome::Success(text) if text.contains("42"))
+    );
 
     // The failed build is told, and the model too.
-    let failed: Vec<_> = events.iter().filter(|e| e.state == StageState::Failed).collect();
+    let failed: Vec<_> = events
+        .iter()
+        .filter(|e| e.state == StageState::Failed)
+        .collect();
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].stage, Stage::Build);
     let streamed: String = events
@@ -50,11 +59,29 @@ async fn code_that_does_not_compile_is_mended() {
     let asked = model.asked();
     assert_eq!(asked.len(), 3);
     assert_eq!(asked[0]["response_format"]["type"], "json_schema");
-    assert!(asked[0]["messages"][1]["content"].as_str().unwrap().contains("double a number"));
-    let repair = asked[2]["messages"].as_array().unwrap().last().unwrap().to_string();
-    assert!(repair.contains("E0609") && repair.contains("src/lib.rs"), "{repair}");
+    assert!(
+        asked[0]["messages"][1]["content"]
+            .as_str()
+            .unwrap()
+            .contains("double a number")
+    );
+    let repair = asked[2]["messages"]
+        .as_array()
+        .unwrap()
+        .last()
+        .unwrap()
+        .to_string();
+    assert!(
+        repair.contains("E0609") && repair.contains("src/lib.rs"),
+        "{repair}"
+    );
 
-    let lineage = host.forge.lineage(&generation.digest).await.unwrap().unwrap();
+    let lineage = host
+        .forge
+        .lineage(&generation.digest)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(lineage.model.as_deref(), Some("scripted-1"));
     assert!(lineage.source.contains("input.n * 2"));
 }
@@ -65,7 +92,9 @@ async fn a_model_that_never_gets_it_right_ends_the_forge() {
     let model = Scripted::start(&[SPEC, broken, broken, broken, GOOD]).await;
     let host = Host::open(Some(model.config.clone())).await;
     let events = host.forge(request("doubler", "double", Mode::Model)).await;
-    assert!(matches!(last(&events), (StageState::Failed, Detail::Diagnostics(found)) if !found.is_empty()));
+    assert!(
+        matches!(last(&events), (StageState::Failed, Detail::Diagnostics(found)) if !found.is_empty())
+    );
     assert_eq!(model.asked().len(), 4, "one spec and three turns");
     assert!(host.runtime.get(&"doubler".parse().unwrap()).is_none());
 }
@@ -76,26 +105,40 @@ async fn a_specification_is_checked_and_asked_for_again_once() {
     let model = Scripted::start(&[wrong, SPEC, GOOD]).await;
     let host = Host::open(Some(model.config.clone())).await;
     let events = host.forge(request("doubler", "double", Mode::Model)).await;
-    assert!(matches!(last(&events).1, Detail::Published(_)), "{events:?}");
+    assert!(
+        matches!(last(&events).1, Detail::Published(_)),
+        "{events:?}"
+    );
     let second = model.asked()[1]["messages"].to_string();
     assert!(second.contains("not valid"), "{second}");
 
     let model = Scripted::start(&[wrong, wrong, SPEC]).await;
     let host = Host::open(Some(model.config.clone())).await;
     let events = host.forge(request("doubler", "double", Mode::Model)).await;
-    assert!(matches!(last(&events), (StageState::Failed, Detail::Failure(_))), "{events:?}");
+    assert!(
+        matches!(last(&events), (StageState::Failed, Detail::Failure(_))),
+        "{events:?}"
+    );
 }
 
 #[tokio::test]
 async fn without_an_endpoint_or_with_a_failing_one_it_says_so() {
     let host = Host::open(None).await;
     let events = host.forge(request("doubler", "double", Mode::Model)).await;
-    assert!(matches!(last(&events).1, Detail::Failure(reason) if reason.contains("[model]")), "{events:?}");
+    assert!(
+        matches!(last(&events).1, Detail::Failure(reason) if reason.contains("[model]")),
+        "{events:?}"
+    );
 
     let model = Scripted::start(&[]).await;
     let host = Host::open(Some(model.config.clone())).await;
     let events = host.forge(request("doubler", "double", Mode::Model)).await;
-    let Detail::Failure(reason) = last(&events).1 else { panic!("{events:?}") };
-    assert!(reason.contains("500") && reason.contains("exhausted"), "{reason}");
+    let Detail::Failure(reason) = last(&events).1 else {
+        panic!("{events:?}")
+    };
+    assert!(
+        reason.contains("500") && reason.contains("exhausted"),
+        "{reason}"
+    );
     assert!(!reason.contains("key-0815"));
 }

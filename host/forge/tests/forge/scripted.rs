@@ -50,9 +50,19 @@ async fn converse(mut stream: TcpStream, answer: Option<String>) -> Value {
         let read = stream.read(&mut piece).await.unwrap();
         bytes.extend_from_slice(&piece[..read]);
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let Some((head, body)) = text.split_once("\r\n\r\n") else {
+            continue;
+        };
         let head = head.to_lowercase();
-        let length: usize = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap().parse().unwrap();
+        let length: usize = head
+            .split("content-length: ")
+            .nth(1)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
         if body.len() >= length {
             assert!(head.starts_with("post /v1/chat/completions "), "{head}");
             assert!(head.contains("authorization: bearer key-0815"), "{head}");
@@ -60,7 +70,9 @@ async fn converse(mut stream: TcpStream, answer: Option<String>) -> Value {
         }
     };
     let response = match answer {
-        None => "HTTP/1.1 500 No\r\ncontent-length: 9\r\nconnection: close\r\n\r\nexhausted".to_owned(),
+        None => {
+            "HTTP/1.1 500 No\r\ncontent-length: 9\r\nconnection: close\r\n\r\nexhausted".to_owned()
+        }
         Some(answer) => {
             let letters: Vec<char> = answer.chars().collect();
             let events: String = letters
