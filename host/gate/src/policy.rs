@@ -24,6 +24,8 @@ pub const MAX_APPROVALS: u32 = 2;
 
 /// Answers kept; a policy is a pure function of the question, so an answer never grows old.
 const CACHED_ANSWERS: usize = 4096;
+/// Bytes of stack for one evaluation; policies are validated not to nest deeper than the engine allows.
+const EVALUATION_STACK: usize = 1 << 20;
 
 /// The hash of the policy text, part of what an approval is bound to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -82,6 +84,13 @@ pub enum Answer {
         /// Policies that could not be evaluated: their error refuses.
         errors: Vec<String>,
     },
+}
+
+impl Answer {
+    /// Whether the policy could not be evaluated, which says nothing of the next time.
+    fn is_error(&self) -> bool {
+        matches!(self, Self::Refused { errors, .. } if !errors.is_empty())
+    }
 }
 
 /// A policy, parsed and validated. Evaluation is a pure function of the question.
@@ -188,6 +197,9 @@ impl Policy {
             return answer;
         }
         let answer = Arc::new(self.evaluate(&question));
+        if answer.is_error() {
+            return answer;
+        }
         let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
         // Bounded by forgetting all: simpler than an order of use, and refilled in microseconds.
         if answers.len() >= CACHED_ANSWERS {
@@ -199,6 +211,12 @@ impl Policy {
 
     /// The same without remembering the answer.
     pub fn evaluate(&self, question: &Question) -> Answer {
+        // The policy engine measures how much of the thread's stack is left, and a guest's call comes
+        // on the stack of its own fibre, where that measure means nothing.
+        stacker::grow(EVALUATION_STACK, || self.evaluate_here(question))
+    }
+
+    fn evaluate_here(&self, question: &Question) -> Answer {
         let mut forbidding = BTreeSet::new();
         for approvals in 0..=MAX_APPROVALS {
             let request = match self.request(question, approvals) {

@@ -11,7 +11,7 @@ use nexus_manifest::Digest;
 use serde_json::Value;
 
 use crate::payload::Part;
-use crate::{Action, Label};
+use crate::{Action, ActionKind, Label};
 
 /// What stands before each line of an agent's text, so that no line of it can pass for one of the host's.
 const QUOTE: &str = "  | ";
@@ -59,13 +59,26 @@ pub(crate) fn render(
     line(&mut out, "people needed", &required.to_string());
     line(&mut out, "asked by policy", &policies.join(", "));
     line(&mut out, "digest", &digest.to_string());
-    out.push_str("the agent's words, field by field:\n");
+    let (begin, end) = quoted_by(action.kind);
+    let _ = writeln!(out, "{begin}:");
     fields(&mut out, "", &action.payload.fields);
     for part in &action.payload.parts {
         render_part(&mut out, part);
     }
-    out.push_str("end of the agent's words\n");
+    let _ = writeln!(out, "{end}");
     out
+}
+
+/// Whose words the payload holds: an effect's are the agent's own. A publication's are what the host
+/// found in the component, apart from how its author describes it.
+fn quoted_by(kind: ActionKind) -> (&'static str, &'static str) {
+    match kind {
+        ActionKind::Publish => (
+            "what the component asks for, as the host read it (summary and version are its author's words)",
+            "end of what the component asks for",
+        ),
+        _ => ("the agent's words, field by field", "end of the agent's words"),
+    }
 }
 
 fn line(out: &mut String, name: &str, value: &str) {
