@@ -13,10 +13,6 @@ pub(crate) fn world() -> Result<String> {
         "root": std::fs::read_dir("/").map(|entries| entries.count()).map_err(|error| error.to_string()),
         "file": std::fs::read_to_string("/etc/hostname").map_err(|error| error.to_string()),
         "write": std::fs::write("/tmp/hostile", "x").map_err(|error| error.to_string()),
-        "socket": std::net::TcpStream::connect("127.0.0.1:80").map(|_| ()).map_err(|error| error.to_string()),
-        "name": std::net::ToSocketAddrs::to_socket_addrs("example.com:80")
-            .map(Iterator::count)
-            .map_err(|error| error.to_string()),
         "thread": std::thread::Builder::new().spawn(|| ()).map(|_| ()).map_err(|error| error.to_string()),
     });
     Ok(seen.to_string())
