@@ -1,0 +1,74 @@
+//! `swaps_lost`: calls lost to 1,000 swaps of the agent they are for.
+//!
+//! A call is lost if it fails, or if it began after generation N was acknowledged and was answered
+//! by an older one.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use nexus_proto::v1;
+use nexus_tests::{Host, guests};
+
+use crate::figure::Figure;
+use crate::{client, load};
+
+const SWAPS: usize = 1_000;
+/// Calls in flight on each connection.
+const IN_FLIGHT: usize = 2;
+
+pub(crate) fn measure() -> anyhow::Result<Vec<Figure>> {
+    client()?.block_on(swap())
+}
+
+async fn swap() -> anyhow::Result<Vec<Figure>> {
+    let host = Host::builder().config("[runtime]\nconcurrency_per_agent = 1000").start()?;
+    let mut operator = host.operator().await?;
+    let echo = guests::component("echo");
+    let first = operator.deploy(&echo).await?;
+    let acknowledged = Rc::new(Cell::new(first.generation));
+    let (calls, lost) = (Rc::new(Cell::new(0_u64)), Rc::new(Cell::new(0_u64)));
+    let over = Rc::new(Cell::new(false));
+    let clients = load::connect(&host.endpoint, Some(host.token()), load::CONNECTIONS).await?;
+    let local = tokio::task::LocalSet::new();
+    for client in &clients {
+        for _ in 0..IN_FLIGHT {
+            let (mut client, acknowledged) = (client.clone(), Rc::clone(&acknowledged));
+            let (calls, lost, over) = (Rc::clone(&calls), Rc::clone(&lost), Rc::clone(&over));
+            local.spawn_local(async move {
+                while !over.get() {
+                    let least = acknowledged.get();
+                    let request = v1::InvokeAgentRequest {
+                        name: "agents/echo".to_owned(),
+                        input: "1".to_owned(),
+                        ..v1::InvokeAgentRequest::default()
+                    };
+                    let good = client.invoke_agent(request).await.is_ok_and(|answer| {
+                        let answer = answer.get_ref();
+                        answer.generation >= least
+                            && matches!(answer.outcome, Some(v1::invocation::Outcome::Success(_)))
+                    });
+                    calls.set(calls.get() + 1);
+                    lost.set(lost.get() + u64::from(!good));
+                }
+            });
+        }
+    }
+    let swapping = local.run_until(async {
+        let begin = Instant::now();
+        for _ in 0..SWAPS {
+            let agent = operator.deploy(&echo).await?;
+            acknowledged.set(agent.generation);
+        }
+        over.set(true);
+        anyhow::Ok(begin.elapsed().as_secs_f64())
+    });
+    let seconds = swapping.await?;
+    local.await;
+    anyhow::ensure!(calls.get() > SWAPS as u64, "only {} calls were made", calls.get());
+    Ok(vec![
+        Figure::new("swaps_lost", lost.get() as f64, "calls", "= 0"),
+        Figure::new("swaps_calls", calls.get() as f64, "calls", ""),
+        Figure::new("swap_ms", seconds * 1e3 / SWAPS as f64, "ms", ""),
+    ])
+}
