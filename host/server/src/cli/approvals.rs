@@ -14,7 +14,7 @@ use super::{
     exit::Exit,
     output::Output,
     prompt,
-    text::{id, line, name},
+    text::{id as agent_id, line, name},
     view::approval as view,
 };
 
@@ -130,7 +130,7 @@ async fn approve(
     {
         // The decision stands whatever the watch says.
         let live = tokio::time::timeout(PUBLICATION, published(changes, &approval)).await;
-        let agent = line(id(&approval.agent));
+        let agent = line(agent_id(&approval.agent));
         output.note(&match live {
             Ok(Some(generation)) => format!("{agent} is live, generation {generation}"),
             _ => format!("`nexus agents show {agent}` tells whether it is live"),

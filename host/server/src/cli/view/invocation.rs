@@ -53,9 +53,12 @@ pub(crate) fn event(event: &InvocationEvent) -> String {
     let what = match &event.event {
         Some(Event::State(invocation)) => {
             let state = word(invocation.state().as_str_name(), "STATE_");
-            match explain(invocation) {
-                reason if reason.is_empty() => state,
-                reason => format!("{state}: {reason}"),
+            match &invocation.outcome {
+                Some(Outcome::Success(success)) => format!("{state}: {}", success.output),
+                _ => match explain(invocation) {
+                    reason if reason.is_empty() => state,
+                    reason => format!("{state}: {reason}"),
+                },
             }
         }
         Some(Event::Log(entry)) => {
