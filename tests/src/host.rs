@@ -124,11 +124,17 @@ impl HostBuilder {
 }
 
 fn spawn(data: &Path, config: &str, wrapper: Option<&[String]>) -> anyhow::Result<Host> {
+    // Preparing the forge's libraries takes seconds, and they are the same for every host.
+    let libraries = binary().with_file_name("forge-libraries");
+    let mut config = config.to_owned();
+    if !config.contains("[forge]") {
+        config.push_str(&format!("\n[forge]\nlibraries = {:?}\n", libraries));
+    }
     let file = data.with_extension("toml");
     if let Some(parent) = file.parent() {
         std::fs::create_dir_all(parent)?;
     }
-    std::fs::write(&file, config)?;
+    std::fs::write(&file, &config)?;
     let mut command = match wrapper.and_then(<[String]>::split_first) {
         Some((program, arguments)) => {
             let mut command = Command::new(program);
@@ -170,7 +176,7 @@ fn spawn(data: &Path, config: &str, wrapper: Option<&[String]>) -> anyhow::Resul
         data: data.to_owned(),
         endpoint,
         token: token.trim().to_owned(),
-        config: config.to_owned(),
+        config,
         directory: None,
         wrapper: wrapper.map(<[String]>::to_vec),
     })

@@ -22,6 +22,8 @@ use crate::{model, pipeline, toolchain};
 pub struct Options {
     /// A directory of the forge's own.
     pub data_dir: PathBuf,
+    /// Where prebuilt libraries are kept if several hosts share them; in `data_dir` if `None`.
+    pub libraries: Option<PathBuf>,
     /// `rustc`; found on PATH or in `~/.cargo/bin` if not named.
     pub rustc: Option<PathBuf>,
     /// `cargo`, likewise.
@@ -40,6 +42,7 @@ impl Options {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
+            libraries: None,
             rustc: None,
             cargo: None,
             allow_unsandboxed: false,
@@ -114,6 +117,7 @@ impl Forge {
     pub async fn open(options: Options, runtime: Runtime) -> Result<Self, OpenError> {
         let builder = Builder::open(build::Options {
             directory: options.data_dir,
+            libraries: options.libraries,
             toolchain: toolchain::Config {
                 rustc: options.rustc,
                 cargo: options.cargo,

@@ -96,6 +96,9 @@ pub struct Forge {
     pub cargo: Option<PathBuf>,
     /// The `rustc` to use; the one on the path if absent.
     pub rustc: Option<PathBuf>,
+    /// Where the libraries that agents are linked with are kept, if several hosts share them. Whoever
+    /// can write there decides what agents are made of.
+    pub libraries: Option<PathBuf>,
     /// Build even where no sandbox is to be had. Source from outside can then read this machine's
     /// files while it is compiled.
     pub allow_unsandboxed: bool,

@@ -241,6 +241,7 @@ fn forge_options(config: &Config, data_dir: &Path) -> anyhow::Result<nexus_forge
     Ok(nexus_forge::Options {
         cargo: config.forge.cargo.clone(),
         rustc: config.forge.rustc.clone(),
+        libraries: config.forge.libraries.clone(),
         allow_unsandboxed: config.forge.allow_unsandboxed,
         model,
         ..nexus_forge::Options::new(data_dir.join("forge"))

@@ -12,8 +12,11 @@ use crate::toolchain::{self, Toolchain, Warm, tempdir};
 /// How sources are compiled.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// A directory of the builder's own, for prebuilt libraries and jobs.
+    /// A directory of the builder's own, for jobs and, unless they have one, prebuilt libraries.
     pub directory: PathBuf,
+    /// Where prebuilt libraries are kept if several builders share them. Whoever can write there
+    /// decides what agents are linked with.
+    pub libraries: Option<PathBuf>,
     /// Where the compiler is.
     pub toolchain: toolchain::Config,
     /// Compile even where the compiler can't be confined. For the operator to
@@ -31,11 +34,16 @@ impl Options {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
+            libraries: None,
             toolchain: toolchain::Config::default(),
             allow_unsandboxed: false,
             helper: None,
             limits: Limits::default(),
         }
+    }
+
+    fn libraries(&self) -> PathBuf {
+        self.libraries.clone().unwrap_or_else(|| self.directory.join(LIBRARIES))
     }
 }
 
@@ -87,9 +95,11 @@ impl Builder {
         if jobs.exists() {
             std::fs::remove_dir_all(&jobs).map_err(toolchain::Error::io("clear", &jobs))?;
         }
-        let libraries = options.directory.join(LIBRARIES);
+        let libraries = options.libraries();
         std::fs::create_dir_all(&libraries).map_err(toolchain::Error::io("create", &libraries))?;
-        remove(&libraries, |name| name.starts_with("building-"));
+        if options.libraries.is_none() {
+            remove(&libraries, |name| name.starts_with("building-"));
+        }
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             shared: Arc::new(Shared {
@@ -172,12 +182,12 @@ impl Shared {
             return Ok(warm.clone());
         }
         let toolchain = Toolchain::find(&self.options.toolchain).await?;
-        let libraries = self.options.directory.join(LIBRARIES);
+        let libraries = self.options.libraries();
         let warm = Arc::new(Warm::open(&libraries, toolchain).await?);
         let key = warm.toolchain.key();
-        if current.is_none() {
+        if current.is_none() && self.options.libraries.is_none() {
             // At the first use nobody compiles against another compiler's.
-            remove(&libraries, |name| name != key);
+            remove(&libraries, |name| name != key && name != toolchain::LOCK);
         }
         *current = Some(warm.clone());
         Ok(warm)

@@ -61,6 +61,11 @@ impl Toolchain {
         })
     }
 
+    /// The compiler's own path.
+    pub fn rustc(&self) -> &std::path::Path {
+        &self.rustc
+    }
+
     /// What `rustc -vV` says.
     pub fn version(&self) -> &str {
         &self.version

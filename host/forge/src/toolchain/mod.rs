@@ -7,4 +7,4 @@ mod warm;
 pub use error::Error;
 pub use find::{Config, Toolchain};
 pub use warm::Warm;
-pub(crate) use warm::{AGENT_LIBRARIES, COMPILER_LIBRARIES, tempdir};
+pub(crate) use warm::{AGENT_LIBRARIES, COMPILER_LIBRARIES, LOCK, tempdir};

@@ -26,6 +26,8 @@ pub(crate) const AGENT_LIBRARIES: &str = "agent";
 pub(crate) const COMPILER_LIBRARIES: &str = "compiler";
 /// Crate name to file name, and the sign that a directory is complete.
 const INDEX: &str = "externs.json";
+/// Whoever holds this file builds.
+pub(crate) const LOCK: &str = "lock";
 /// Long beyond what a slow machine takes.
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -34,7 +36,10 @@ impl Warm {
     /// first if they are not there. A build that is interrupted leaves nothing
     /// that is taken for a whole one.
     pub(crate) async fn open(directory: &Path, toolchain: Toolchain) -> Result<Self, Error> {
+        let directory = &std::fs::canonicalize(directory).map_err(Error::io("resolve", directory))?;
         let home = directory.join(toolchain.key());
+        // Several builders may share the directory: one builds, the others wait for it.
+        let _building = if home.join(INDEX).is_file() { None } else { Some(lock(directory).await?) };
         if !home.join(INDEX).is_file() {
             let stage = tempdir(directory, "building-")?;
             let built = build(&stage.0, &toolchain).await?;
@@ -56,6 +61,17 @@ impl Warm {
             externs,
         })
     }
+}
+
+/// Holds the right to build in a directory until it is dropped.
+async fn lock(directory: &Path) -> Result<std::fs::File, Error> {
+    let path = directory.join(LOCK);
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = std::fs::File::create(&path).map_err(Error::io("create", &path))?;
+        file.lock().map_err(Error::io("lock", &path))?;
+        Ok(file)
+    });
+    locked.await.map_err(|error| Error::Warm(error.to_string()))?
 }
 
 /// A directory that goes away with its owner.

@@ -27,13 +27,16 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Figure>> {
 async fn requests() -> anyhow::Result<Vec<Figure>> {
     let origin = Origin::json(json!({ "data": { "price": "3150.25" } })).await?;
     let host = Host::builder()
-        .config(&format!("[egress]\nprivate_origins = [\"{}\"]", origin.url()))
+        // With libraries of its own, so that the first forge ever is measured too.
+        .config(&format!("[egress]\nprivate_origins = [\"{}\"]\n[forge]\nallow_unsandboxed = false", origin.url()))
         .start()?;
     let mut operator = host.operator().await?;
     let begin = Instant::now();
     forge(&mut operator, "warm-up", &origin, 0).await?;
     let cold = begin.elapsed().as_secs_f64();
-    let builder = Builder::open(Options::new(host.data.join("forge")))?;
+    let directory = tempfile::tempdir()?;
+    let libraries = Some(host.data.join("forge/libraries"));
+    let builder = Builder::open(Options { libraries, ..Options::new(directory.path()) })?;
     let warm = builder.warm().await?;
     let (mut forged, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=REQUESTS {
@@ -92,7 +95,7 @@ fn rustc(warm: &Warm, lineage: &v1::Lineage) -> anyhow::Result<f64> {
     let directory = tempfile::tempdir()?;
     project(directory.path(), lineage)?;
     let begin = Instant::now();
-    let status = Command::new(&warm.toolchain.rustc)
+    let status = Command::new(warm.toolchain.rustc())
         .args(arguments(warm, directory.path()))
         .current_dir(directory.path())
         .stdout(Stdio::null())
