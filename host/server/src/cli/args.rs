@@ -108,8 +108,8 @@ Exit codes:
   0   the agent answered; its output is on stdout
   1   the call did not work: no host, no such agent, input that does not fit
   2   the command line is wrong
-  10  the agent returned a failure
-  11  refused: by a person, the manifest or the policy
+  10  the agent returned a failure, such as `denied` after a person's no
+  11  the gate ended the invocation as a whole
   12  a limit is used up
   13  the component trapped
   14  the host failed
