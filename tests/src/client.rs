@@ -15,6 +15,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
 
 /// A channel that sends a token with every request.
 pub type Connection = InterceptedService<Channel, Bearer>;
@@ -159,6 +160,40 @@ impl Client {
         anyhow::bail!("{name} was watched to its end and had none")
     }
 
+    /// Every approval that is pending, and then each change of one.
+    pub async fn watch_approvals(&mut self) -> anyhow::Result<Approvals> {
+        let request = v1::WatchApprovalsRequest::default();
+        let stream = self.approvals.watch_approvals(request).await?.into_inner();
+        Ok(Approvals(stream))
+    }
+
+    /// One approval as it is.
+    pub async fn approval(&mut self, name: &str) -> Result<v1::Approval, Status> {
+        let request = v1::GetApprovalRequest {
+            name: name.to_owned(),
+        };
+        Ok(self.approvals.get_approval(request).await?.into_inner())
+    }
+
+    /// One invocation as it is.
+    pub async fn invocation(&mut self, name: &str) -> Result<v1::Invocation, Status> {
+        let request = v1::GetInvocationRequest {
+            name: name.to_owned(),
+        };
+        Ok(self.invocations.get_invocation(request).await?.into_inner())
+    }
+
+    /// The output of an invocation, whenever it comes.
+    pub async fn result(&mut self, name: &str) -> anyhow::Result<serde_json::Value> {
+        let ended = self.ended(name).await?;
+        match ended.outcome {
+            Some(v1::invocation::Outcome::Success(success)) => {
+                Ok(serde_json::from_str(&success.output)?)
+            }
+            other => anyhow::bail!("{name} did not succeed: {other:?}"),
+        }
+    }
+
     /// Decides what an invocation waits for.
     pub async fn decide(
         &mut self,
@@ -172,4 +207,49 @@ impl Client {
         };
         Ok(self.approvals.decide_approval(request).await?.into_inner())
     }
+}
+
+/// What happens to approvals, as it happens.
+pub struct Approvals(tonic::Streaming<v1::Approval>);
+
+impl Approvals {
+    /// The next approval that looks as wanted.
+    pub async fn find(
+        &mut self,
+        wanted: impl Fn(&v1::Approval) -> bool,
+    ) -> anyhow::Result<v1::Approval> {
+        while let Some(approval) = self.0.message().await? {
+            if wanted(&approval) {
+                return Ok(approval);
+            }
+        }
+        anyhow::bail!("the watch ended before what it was for")
+    }
+
+    /// The next question that this agent asks.
+    pub async fn asked(&mut self, agent: &str) -> anyhow::Result<v1::Approval> {
+        let agent = format!("agents/{agent}");
+        self.find(|approval| {
+            approval.agent == agent && approval.state() == v1::approval::State::Pending
+        })
+        .await
+    }
+
+    /// This approval, once it is in a state.
+    pub async fn becomes(
+        &mut self,
+        name: &str,
+        state: v1::approval::State,
+    ) -> anyhow::Result<v1::Approval> {
+        self.find(|approval| approval.name == name && approval.state() == state)
+            .await
+    }
+}
+
+/// The stable reason of a status.
+pub fn reason(status: &Status) -> String {
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
 }

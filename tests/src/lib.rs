@@ -3,11 +3,14 @@
 //! Nothing here has inner access. A [`Host`] is the binary `nexus` as a child process with a data
 //! directory of its own; it is spoken to over gRPC with a token, and it ends with the test.
 
+pub mod authority;
 pub mod client;
 pub mod component;
 pub mod guests;
 pub mod host;
 pub mod origin;
+pub mod probe;
 
+pub use authority::Authority;
 pub use client::{Client, Connection};
 pub use host::{Host, HostBuilder};

@@ -1,4 +1,4 @@
-//! An HTTP origin on loopback that records what it receives.
+//! An HTTP or HTTPS origin on loopback that records what it receives.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -10,8 +10,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::authority::Authority;
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -32,8 +36,16 @@ pub type Answer = Response<Full<Bytes>>;
 /// A server that answers with a function and keeps what it received. It ends when it is dropped.
 pub struct Origin {
     address: SocketAddr,
-    received: Arc<Mutex<Vec<Received>>>,
+    scheme: &'static str,
+    served: Served,
     task: JoinHandle<()>,
+}
+
+/// What one origin's connections share.
+#[derive(Clone)]
+struct Served {
+    received: Arc<Mutex<Vec<Received>>>,
+    answer: Arc<dyn Fn(&Received) -> Answer + Send + Sync>,
 }
 
 impl Origin {
@@ -41,36 +53,49 @@ impl Origin {
     pub async fn start(
         answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
+        Self::listen(None, answer).await
+    }
+
+    /// Starts a server that speaks TLS, with a certificate of this authority for `localhost`.
+    pub async fn start_tls(
+        authority: &Authority,
+        answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        Self::listen(Some(authority.acceptor()?), answer).await
+    }
+
+    async fn listen(
+        tls: Option<TlsAcceptor>,
+        answer: impl Fn(&Received) -> Answer + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&received);
-        let answer = Arc::new(answer);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let served = Served {
+            received: Arc::default(),
+            answer: Arc::new(answer),
+        };
+        let kept = served.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (kept, answer) = (Arc::clone(&kept), Arc::clone(&answer));
+                let (served, tls) = (kept.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let service = service_fn(move |request: http::Request<Incoming>| {
-                        let (kept, answer) = (Arc::clone(&kept), Arc::clone(&answer));
-                        async move {
-                            let received = receive(request).await;
-                            kept.lock()
-                                .unwrap_or_else(PoisonError::into_inner)
-                                .push(received.clone());
-                            Ok::<_, Infallible>(answer(&received))
+                    match tls {
+                        None => served.serve(stream).await,
+                        // A client that does not trust the authority never gets to ask.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                served.serve(stream).await;
+                            }
                         }
-                    });
-                    let connection = hyper::server::conn::http1::Builder::new();
-                    // A client that breaks off is its own business.
-                    let _ = connection
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    }
                 });
             }
         });
         Ok(Self {
             address,
-            received,
+            scheme,
+            served,
             task,
         })
     }
@@ -82,15 +107,56 @@ impl Origin {
 
     /// Its origin as agents name it.
     pub fn url(&self) -> String {
-        format!("http://localhost:{}", self.address.port())
+        format!("{}://{}", self.scheme, self.authority())
+    }
+
+    /// Host and port, as requests name them.
+    pub fn authority(&self) -> String {
+        format!("localhost:{}", self.address.port())
     }
 
     /// What it has received so far.
     pub fn received(&self) -> Vec<Received> {
-        self.received
+        self.served
+            .received
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+impl Served {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let served = self.clone();
+            async move {
+                let received = receive(request).await;
+                served
+                    .received
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(received.clone());
+                Ok::<_, Infallible>((served.answer)(&received))
+            }
+        });
+        let connection = hyper::server::conn::http1::Builder::new();
+        // A client that breaks off is its own business.
+        let _ = connection
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
+    }
+}
+
+impl Received {
+    /// Every header as `name: value`, in the order of their names.
+    pub fn fields(&self) -> Vec<String> {
+        let mut fields: Vec<_> = self
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+            .collect();
+        fields.sort();
+        fields
     }
 }
 
