@@ -13,13 +13,16 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::client::Client;
 
-/// The binary, built in the profile of the tests that use it.
+/// The binary, built in the profile of the tests that use it, or the one that `NEXUS_TEST_BINARY` names.
 ///
 /// # Panics
 /// If it does not build.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(built) = std::env::var_os("NEXUS_TEST_BINARY") {
+            return built.into();
+        }
         let test = std::env::current_exe().expect("a test knows its own path");
         // .../target/debug/deps/NAME for a test, .../target/release/NAME for a program.
         let directory = test.parent().expect("it is in a directory");
