@@ -21,4 +21,4 @@ lint: wasm ## Check format, lints, contracts and dependencies
 	@scripts/lint.sh
 
 bench: wasm ## Measure; the numbers also go to target/bench.json
-	$(CARGO) run --release --locked -p nexus-tests --bin bench
+	@scripts/bench.sh
