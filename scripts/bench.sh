@@ -5,4 +5,4 @@ cd "$(dirname "$0")/.."
 
 "${CARGO:-cargo}" build --release --locked --workspace --bins
 target=${CARGO_TARGET_DIR:-$PWD/target}
-NEXUS_BINARY=$target/release/nexus exec "$target/release/bench" "$@"
+NEXUS_TEST_BINARY=$target/release/nexus exec "$target/release/bench" "$@"

@@ -10,8 +10,8 @@ status=0
 # The end-to-end tests run the binary that is built with them, and not one of their own.
 cargo=${CARGO:-cargo}
 "$cargo" test --workspace --locked --no-run
-NEXUS_BINARY=${NEXUS_BINARY:-${CARGO_TARGET_DIR:-$PWD/target}/debug/nexus}
-export NEXUS_BINARY
+NEXUS_TEST_BINARY=${NEXUS_TEST_BINARY:-${CARGO_TARGET_DIR:-$PWD/target}/debug/nexus}
+export NEXUS_TEST_BINARY
 "$cargo" test --workspace --locked --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
 
 failures=$(awk '/^test .* \.\.\. FAILED$/ && !seen[$0]++' "$log")
