@@ -32,7 +32,9 @@ impl Memory {
     /// Writes an entry and gives its revision. Entry and event are one commit.
     pub async fn operator_put(&self, key: &Key, value: Bytes, event: Event) -> Result<u64, Error> {
         let revision = self.change(key, Change::Put(&value), event).await?;
-        revision.ok_or_else(|| Error::Other("the write has no revision".to_owned()))
+        revision
+            .flatten()
+            .ok_or_else(|| Error::Other("the write has no revision".to_owned()))
     }
 
     /// Writes an entry only if it is at `revision`, or absent if that is `None`. Gives the new
@@ -44,8 +46,8 @@ impl Memory {
         revision: Option<u64>,
         event: Event,
     ) -> Result<Option<u64>, Error> {
-        self.change(key, Change::PutIf(&value, revision), event)
-            .await
+        let change = Change::PutIf(&value, revision);
+        Ok(self.change(key, change, event).await?.flatten())
     }
 
     /// Removes an entry, if it is there. Removal and event are one commit.
@@ -53,12 +55,24 @@ impl Memory {
         self.change(key, Change::Delete, event).await.map(drop)
     }
 
+    /// Removes an entry only if it is at `revision`; says whether it was. If not, there is no event.
+    pub async fn operator_delete_if(
+        &self,
+        key: &Key,
+        revision: u64,
+        event: Event,
+    ) -> Result<bool, Error> {
+        let deleted = self.change(key, Change::DeleteIf(revision), event).await?;
+        Ok(deleted.is_some())
+    }
+
+    /// The new revision, if the change makes one; `None` if the entry was not as expected.
     async fn change(
         &self,
         key: &Key,
         change: Change<'_>,
         event: Event,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Option<Option<u64>>, Error> {
         if let Change::Put(value) | Change::PutIf(value, _) = &change {
             check_value(value)?;
         }
@@ -72,7 +86,7 @@ impl Memory {
             };
             self.0.audit.append(&mut commit, event.clone());
             match self.0.store.commit(commit).await {
-                Ok(_) => return Ok(revision),
+                Ok(_) => return Ok(Some(revision)),
                 // A write whose caller had left was still on its way: work it out anew.
                 Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(unwritable(&error)),
@@ -83,5 +97,8 @@ impl Memory {
 
 fn unwritable(error: &CommitError) -> Error {
     tracing::error!(%error, "the operator's access could not be recorded");
+    if matches!(error, CommitError::Full) {
+        return Error::DiskFull;
+    }
     Error::Unavailable("the store can't be written".to_owned())
 }

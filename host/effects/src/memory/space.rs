@@ -60,6 +60,8 @@ pub(super) enum Change<'a> {
     /// Only if the entry is at this revision, or absent.
     PutIf(&'a [u8], Option<u64>),
     Delete,
+    /// Only if the entry is at this revision.
+    DeleteIf(u64),
 }
 
 /// A change worked out against what is stored now.
@@ -200,26 +202,18 @@ impl Memory {
                 commit.delete(ENTRIES, &stored_key);
                 return Ok(Plan::Commit(commit, None));
             }
-            Change::Put(value) => value,
-            Change::PutIf(value, expected) => {
-                let stored = self
-                    .0
-                    .store
-                    .get(ENTRIES, &stored_key)
-                    .await
-                    .map_err(unreadable)?;
-                let revision = stored
-                    .as_deref()
-                    .map(|bytes| decode(key, bytes))
-                    .transpose()?
-                    .map(|row| row.revision);
-                if revision != *expected {
+            Change::DeleteIf(expected) => {
+                if !self.expect(&mut commit, key, Some(*expected)).await? {
                     return Ok(Plan::Mismatch);
                 }
-                match stored {
-                    Some(stored) => commit.expect_value(ENTRIES, &stored_key, stored),
-                    None => commit.expect_absent(ENTRIES, &stored_key),
-                };
+                commit.delete(ENTRIES, &stored_key);
+                return Ok(Plan::Commit(commit, None));
+            }
+            Change::Put(value) => value,
+            Change::PutIf(value, expected) => {
+                if !self.expect(&mut commit, key, *expected).await? {
+                    return Ok(Plan::Mismatch);
+                }
                 value
             }
         };
@@ -250,6 +244,32 @@ impl Memory {
         commit.put(REVISIONS, space, revision.to_be_bytes());
         commit.put(ENTRIES, &stored_key, row.encode());
         Ok(Plan::Commit(commit, Some(revision)))
+    }
+
+    /// Binds a commit to an entry as it is now; false if it is not at the revision named.
+    async fn expect(
+        &self,
+        commit: &mut Commit,
+        key: &Key,
+        expected: Option<u64>,
+    ) -> Result<bool, Error> {
+        let stored_key = entry_key(&key.space, &key.key);
+        let stored = self
+            .0
+            .store
+            .get(ENTRIES, &stored_key)
+            .await
+            .map_err(unreadable)?;
+        let revision = stored
+            .as_deref()
+            .map(|bytes| decode(key, bytes))
+            .transpose()?
+            .map(|row| row.revision);
+        match stored {
+            Some(stored) => commit.expect_value(ENTRIES, &stored_key, stored),
+            None => commit.expect_absent(ENTRIES, &stored_key),
+        };
+        Ok(revision == expected)
     }
 
     pub(super) async fn entry(&self, key: &Key) -> Result<Option<Entry>, Error> {

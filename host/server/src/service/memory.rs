@@ -68,7 +68,13 @@ impl MemoryService for Spaces {
                     .memory
                     .operator_put_if(&key, value, expected, event)
                     .await;
-                put.map_err(refuse)?.ok_or_else(|| stale(&request.name))?
+                put.map_err(refuse)?.ok_or_else(|| {
+                    if create_only {
+                        present(&request.name)
+                    } else {
+                        stale(&request.name)
+                    }
+                })?
             }
         };
         Ok(Response::new(entry(
@@ -86,23 +92,17 @@ impl MemoryService for Spaces {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let key = entry_name(&request.name)?;
-        if !request.etag.is_empty() {
+        let event = event(&caller, "delete", &request.name);
+        if request.etag.is_empty() {
+            let deleted = self.memory.operator_delete(&key, event).await;
+            deleted.map_err(refuse)?;
+        } else {
             let seen = revision(&request.etag)?;
-            let read = self
-                .memory
-                .operator_get(&key, event(&caller, "get", &request.name))
-                .await;
-            if read
-                .map_err(refuse)?
-                .is_some_and(|found| found.revision != seen)
-            {
+            let deleted = self.memory.operator_delete_if(&key, seen, event).await;
+            if !deleted.map_err(refuse)? {
                 return Err(stale(&request.name));
             }
         }
-        self.memory
-            .operator_delete(&key, event(&caller, "delete", &request.name))
-            .await
-            .map_err(refuse)?;
         Ok(Response::new(()))
     }
 
@@ -168,6 +168,11 @@ fn stale(name: &str) -> Status {
     Fault::new(Code::Aborted, "STALE_ETAG", message).into()
 }
 
+fn present(name: &str) -> Status {
+    let message = format!("{name} is there already; write it without create_only to replace it");
+    Fault::new(Code::AlreadyExists, "ALREADY_EXISTS", message).into()
+}
+
 fn entry(space: &SpaceName, key: String, value: Vec<u8>, revision: u64) -> v1::Entry {
     v1::Entry {
         name: format!("spaces/{space}/entries/{key}"),
@@ -181,6 +186,7 @@ fn refuse(error: nexus_effects::Error) -> Status {
     match error {
         nexus_effects::Error::Invalid(message) => Fault::invalid("entry", message),
         nexus_effects::Error::Exhausted(message) => Fault::exhausted("MEMORY_LIMIT", message),
+        nexus_effects::Error::DiskFull => Fault::disk_full(),
         error => Fault::internal(&error),
     }
     .into()
