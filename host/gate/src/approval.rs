@@ -184,6 +184,8 @@ pub struct Page {
     pub after: Option<ApprovalId>,
     /// At most so many.
     pub limit: usize,
+    /// The newest ones come first.
+    pub newest_first: bool,
 }
 
 impl Default for Page {
@@ -191,6 +193,7 @@ impl Default for Page {
         Self {
             after: None,
             limit: 100,
+            newest_first: false,
         }
     }
 }

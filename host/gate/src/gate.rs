@@ -231,7 +231,7 @@ impl Gate {
         }
     }
 
-    /// The approvals that match, oldest first.
+    /// The approvals that match, oldest first unless the page says otherwise.
     pub async fn approvals(
         &self,
         filter: &Filter,

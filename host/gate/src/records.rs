@@ -226,7 +226,7 @@ pub(crate) async fn open(
     Ok(row.with(contents))
 }
 
-/// The rows that match, oldest first.
+/// The rows that match, in the order that the page asks for.
 pub(crate) async fn list(
     store: &dyn Store,
     filter: &Filter,
@@ -244,7 +244,7 @@ pub(crate) async fn list(
             prefix: prefix.clone().into_bytes(),
             after: after.clone(),
             limit: BATCH,
-            ..Scan::default()
+            reverse: page.newest_first,
         };
         let entries = store.scan(table, scan).await.map_err(unreadable)?;
         let last = entries.len() < BATCH;

@@ -246,6 +246,7 @@ impl Inner {
                 let page = crate::Page {
                     after: None,
                     limit: LEFTOVERS,
+                    newest_first: false,
                 };
                 let leftovers = records::list(&*self.store, &filter, &page)
                     .await

@@ -547,14 +547,23 @@ async fn listings_filter_and_go_on_where_they_ended() {
         let mut page = Page {
             after: None,
             limit: 3,
+            newest_first: false,
         };
-        loop {
-            let approvals = house.gate.approvals(&filter, &page).await.unwrap();
-            let Some(last) = approvals.last() else { break };
-            page.after = Some(last.id);
-            listed.extend(approvals.iter().map(|approval| approval.id));
+        for newest_first in [false, true] {
+            page = Page {
+                after: None,
+                newest_first,
+                ..page
+            };
+            loop {
+                let approvals = house.gate.approvals(&filter, &page).await.unwrap();
+                let Some(last) = approvals.last() else { break };
+                page.after = Some(last.id);
+                listed.extend(approvals.iter().map(|approval| approval.id));
+            }
         }
-        assert_eq!(listed, asked, "{filter:?}");
+        let both: Vec<_> = asked.iter().chain(asked.iter().rev()).copied().collect();
+        assert_eq!(listed, both, "{filter:?}");
     }
     let none = Filter {
         state: None,

@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::role::Role;
 
 const TOKENS: Table = Table("tokens");
+/// Which token a request made, by who asked and the id they chose.
+const REQUESTS: Table = Table("token_requests");
+const MAX_REQUEST_ID: usize = 128;
 /// Tells a token from other secrets where one turns up by mistake.
 const PREFIX: &str = "nexus_";
 
@@ -65,6 +68,14 @@ pub enum TokenError {
         "{0} is the last operator token; create another one first, or nobody can run this host"
     )]
     LastOperator(String),
+    /// The request was answered before, and its secret was not kept.
+    #[error(
+        "the request {0:?} has made its token; create another one under another request_id, as the secret was shown once"
+    )]
+    Repeated(String),
+    /// The request's id is too long.
+    #[error("keep it to {MAX_REQUEST_ID} bytes")]
+    BadRequestId,
     /// The principal's name breaks its rule.
     #[error("{0:?} is not a principal: use 1 to 64 letters, digits and `.`, `_`, `@`, `-`")]
     BadPrincipal(String),
@@ -137,7 +148,7 @@ impl Tokens {
             return Ok(());
         }
         let token = self
-            .create("operator", Role::Operator, None, "host")
+            .create("operator", Role::Operator, None, "host", "")
             .await?;
         write_private(path, token.secret.as_bytes()).map_err(TokenError::File)
     }
@@ -151,14 +162,19 @@ impl Tokens {
         (!ended).then(|| known.caller.clone())
     }
 
-    /// Makes a token for `principal`.
+    /// Makes a token for `principal`. Unless `request_id` is empty, a repeat of it by the same
+    /// principal makes no second one and is refused.
     pub async fn create(
         &self,
         principal: &str,
         role: Role,
         ttl: Option<Duration>,
         by: &str,
+        request_id: &str,
     ) -> Result<NewToken, TokenError> {
+        if request_id.len() > MAX_REQUEST_ID {
+            return Err(TokenError::BadRequestId);
+        }
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
         if principal.is_empty() || principal.len() > 64 || !principal.chars().all(allowed) {
             return Err(TokenError::BadPrincipal(
@@ -178,9 +194,20 @@ impl Tokens {
             expires_ms: ttl.map(|ttl| created_ms.saturating_add(ttl.as_millis() as u64)),
             revoked_ms: None,
         };
-        self.save(hash, info.clone(), EventKind::TokenCreated, by)
-            .await?;
-        Ok(NewToken { info, secret })
+        let mut commit = Commit::new();
+        if !request_id.is_empty() {
+            // No principal has a line break in its name.
+            let key = format!("{by}\n{request_id}").into_bytes();
+            commit.expect_absent(REQUESTS, key.clone());
+            commit.put(REQUESTS, key, info.id.clone().into_bytes());
+        }
+        let saved = self.save(commit, hash, info.clone(), EventKind::TokenCreated, by);
+        match saved.await {
+            Err(TokenError::Commit(CommitError::Conflict { .. })) => {
+                Err(TokenError::Repeated(request_id.to_owned()))
+            }
+            saved => saved.map(|()| NewToken { info, secret }),
+        }
     }
 
     /// Ends a token at once. Doing so twice is the same.
@@ -203,7 +230,8 @@ impl Tokens {
             return Err(TokenError::LastOperator(id.to_owned()));
         }
         info.revoked_ms = Some(now_ms());
-        self.save(hash, info.clone(), EventKind::TokenRevoked, by)
+        let commit = Commit::new();
+        self.save(commit, hash, info.clone(), EventKind::TokenRevoked, by)
             .await?;
         Ok(info)
     }
@@ -221,13 +249,13 @@ impl Tokens {
 
     async fn save(
         &self,
+        mut commit: Commit,
         hash: [u8; 32],
         info: TokenInfo,
         kind: EventKind,
         by: &str,
     ) -> Result<(), TokenError> {
         let row = serde_json::to_vec(&info).map_err(TokenError::Corrupt)?;
-        let mut commit = Commit::new();
         commit.put(TOKENS, hash.to_vec(), row);
         let detail =
             serde_json::json!({ "token": info.id, "for": info.principal, "role": info.role });

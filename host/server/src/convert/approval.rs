@@ -22,7 +22,13 @@ pub(crate) fn approval(approval: &Approval) -> v1::Approval {
         agent: crate::names::of_agent(&approval.agent),
         component_digest: approval.component.to_string(),
         principal: approval.principal.to_string(),
-        invocation: format!("invocations/{}", approval.invocation),
+        invocation: match approval.kind {
+            ActionKind::Effect | ActionKind::Reveal => {
+                format!("invocations/{}", approval.invocation)
+            }
+            // What these are asked for is no run of an agent.
+            ActionKind::Publish | ActionKind::Grant => String::new(),
+        },
         sequence: approval.sequence,
         capability: approval.capability.to_string(),
         verb: approval.verb.clone(),

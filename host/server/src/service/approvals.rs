@@ -35,6 +35,7 @@ impl ApprovalService for Approvals {
                 &Page {
                     after,
                     limit: size + 1,
+                    newest_first: true,
                 },
             )
             .await;
@@ -85,6 +86,7 @@ impl ApprovalService for Approvals {
                 &Page {
                     after: None,
                     limit: 1000,
+                    newest_first: false,
                 },
             )
             .await;

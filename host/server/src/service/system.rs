@@ -48,6 +48,7 @@ impl SystemService for System {
                 &Page {
                     after: None,
                     limit: 1000,
+                    newest_first: false,
                 },
             )
             .await;
@@ -92,7 +93,7 @@ impl SystemService for System {
         let made = self
             .host
             .tokens
-            .create(&request.principal, role, ttl, &by)
+            .create(&request.principal, role, ttl, &by, &request.request_id)
             .await
             .map_err(refuse)?;
         Ok(Response::new(v1::CreateTokenResponse {
@@ -106,13 +107,12 @@ impl SystemService for System {
         request: Request<v1::ListTokensRequest>,
     ) -> Result<Response<v1::ListTokensResponse>, Status> {
         let request = request.into_inner();
-        let key = |info: &TokenInfo| format!("{:020} {}", info.created_ms, info.id);
-        let (page, next_page_token) = paging::cut(
-            self.host.tokens.list(),
-            key,
-            request.page_size,
-            &request.page_token,
-        )?;
+        // Counted from the end of time, so that the newest comes first.
+        let key = |info: &TokenInfo| format!("{:020} {}", u64::MAX - info.created_ms, info.id);
+        let mut tokens = self.host.tokens.list();
+        tokens.sort_by_key(key);
+        let (page, next_page_token) =
+            paging::cut(tokens, key, request.page_size, &request.page_token)?;
         Ok(Response::new(v1::ListTokensResponse {
             tokens: page.iter().map(token).collect(),
             next_page_token,
@@ -157,6 +157,10 @@ fn refuse(error: TokenError) -> Status {
         TokenError::NotFound(id) => {
             Fault::not_found("token", &id, "`nexus tokens list` shows them")
         }
+        TokenError::Repeated(_) => {
+            Fault::new(tonic::Code::AlreadyExists, "TOKEN_MADE", error.to_string())
+        }
+        TokenError::BadRequestId => Fault::invalid("request_id", error.to_string()),
         TokenError::BadPrincipal(_) => Fault::invalid("principal", error.to_string()),
         TokenError::LastOperator(_) => Fault::precondition("LAST_OPERATOR", error.to_string()),
         error => Fault::internal(&error),
