@@ -270,3 +270,44 @@ async fn the_last_operator_token_stays() -> anyhow::Result<()> {
     operator.system.get_status(v1::GetStatusRequest {}).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_repeated_request_makes_no_second_token_and_the_newest_are_listed_first()
+-> anyhow::Result<()> {
+    let host = Host::start()?;
+    let mut operator = host.operator().await?;
+    let request = |principal: &str, request_id: &str| v1::CreateTokenRequest {
+        principal: principal.to_owned(),
+        role: v1::Role::Caller.into(),
+        request_id: request_id.to_owned(),
+        ..v1::CreateTokenRequest::default()
+    };
+    let first = request("anna", "anna-1");
+    operator.system.create_token(first.clone()).await?;
+    let again = operator.system.create_token(first.clone()).await;
+    let again = again.expect_err("its secret was shown once");
+    assert_eq!(again.code(), Code::AlreadyExists, "{again:?}");
+    // Another id, and the same id of another principal, are other requests.
+    operator
+        .system
+        .create_token(request("bob", "bob-1"))
+        .await?;
+    let mut second = host.client("deputy", v1::Role::Operator).await?;
+    second.system.create_token(first).await?;
+
+    let (mut principals, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let list = v1::ListTokensRequest {
+            page_size: 2,
+            page_token,
+        };
+        let page = operator.system.list_tokens(list).await?.into_inner();
+        principals.extend(page.tokens.into_iter().map(|token| token.principal));
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(principals, ["anna", "deputy", "bob", "anna", "operator"]);
+    Ok(())
+}
