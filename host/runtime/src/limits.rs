@@ -150,6 +150,7 @@ pub(crate) struct Limiter {
     memory_limit: u64,
     last_growth: u64,
     elements: u64,
+    last_elements: u64,
     element_limit: u64,
     instances: usize,
     memories: usize,
@@ -163,6 +164,7 @@ impl Limiter {
             memory_limit: limits.memory,
             last_growth: 0,
             elements: 0,
+            last_elements: 0,
             element_limit: limits.table_elements,
             instances: limits.instances,
             memories: limits.memories,
@@ -195,6 +197,7 @@ impl ResourceLimiter for Limiter {
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
         self.memory -= std::mem::take(&mut self.last_growth).min(self.memory);
+        self.hit = Some(Limit::Memory);
         Ok(())
     }
 
@@ -210,7 +213,15 @@ impl ResourceLimiter for Limiter {
             return Ok(false);
         }
         self.elements += growth;
+        self.last_elements = growth;
         Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        // A place of the pool holds fewer elements in one table than an invocation has in all.
+        self.elements -= std::mem::take(&mut self.last_elements).min(self.elements);
+        self.hit = Some(Limit::Tables);
+        Ok(())
     }
 
     fn instances(&self) -> usize {
