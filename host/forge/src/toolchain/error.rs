@@ -13,6 +13,17 @@ pub enum Error {
         /// What was looked for: `rustc` or `cargo`.
         program: &'static str,
     },
+    /// The compiler that the operator named is not there.
+    #[error(
+        "find `{program}`: the configuration names {}, which is not there; correct it, or install Rust from \
+         https://rustup.rs and run `rustup target add wasm32-wasip2`", .path.display()
+    )]
+    NotThere {
+        /// What was looked for: `rustc` or `cargo`.
+        program: &'static str,
+        /// Where.
+        path: PathBuf,
+    },
     /// The compiler lacks the standard library for agents.
     #[error(
         "find the wasm32-wasip2 standard library of {}: run `rustup target add wasm32-wasip2`",
