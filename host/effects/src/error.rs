@@ -37,6 +37,9 @@ pub enum Error {
     /// A limit was reached.
     #[error("{0}")]
     Exhausted(String),
+    /// The disk of the host is full: what can't be recorded does not happen.
+    #[error("the disk of the host is full")]
+    DiskFull,
     /// The host itself failed.
     #[error("{0}")]
     Other(String),

@@ -88,6 +88,7 @@ impl Inner {
             return Err(Refusal::Unavailable(error));
         }
 
+        observer.asked(id);
         let end = answer.await.unwrap_or(End::Cancelled);
         observer.resumed();
         match end {

@@ -11,6 +11,10 @@ pub trait Observer: Send + Sync {
     /// stop here. Must not block.
     fn waiting(&self, commit: &mut Commit, approval: &Approval);
 
+    /// Called once after `waiting`, when the question is on disk: who hears of it from now on finds it
+    /// again even after a crash.
+    fn asked(&self, _: crate::ApprovalId) {}
+
     /// Called once after `waiting`, when the question is over, whatever the answer. The clocks go on.
     /// Not called if the wait was dropped.
     fn resumed(&self);

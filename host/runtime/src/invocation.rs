@@ -48,6 +48,8 @@ pub enum Event {
     Log(LogLine),
     /// The guest said how far it is.
     Progress(Progress),
+    /// A person is asked.
+    Approval(ApprovalId),
 }
 
 /// How far the guest says it is.
@@ -269,12 +271,18 @@ impl Invocation {
     /// A person is asked: every clock stops, and those of the callers with it.
     pub(crate) fn wait_for(&self, approval: ApprovalId) {
         self.deadline.stop();
-        let mut status = self.status();
-        status.approvals.push(approval);
-        self.set_state(&mut status, InvocationState::Waiting);
-        drop(status);
+        self.status().approvals.push(approval);
         if let Some(parent) = &self.parent {
             parent.wait_for(approval);
+        }
+    }
+
+    /// The question is on disk: from now on everybody may see that it waits.
+    pub(crate) fn show_waiting(&self, approval: ApprovalId) {
+        self.set_state(&mut self.status(), InvocationState::Waiting);
+        self.emit(Event::Approval(approval));
+        if let Some(parent) = &self.parent {
+            parent.show_waiting(approval);
         }
     }
 

@@ -218,6 +218,10 @@ impl Observer for Watch {
         }
     }
 
+    fn asked(&self, approval: ApprovalId) {
+        self.invocation.show_waiting(approval);
+    }
+
     fn resumed(&self) {
         let asked = self.approval.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(approval) = asked {

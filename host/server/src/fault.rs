@@ -6,12 +6,16 @@
 use std::collections::HashMap;
 
 use nexus_manifest::Violation;
+use nexus_store::CommitError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::auth::Role;
 
 const DOMAIN: &str = "nexus";
+/// A status travels in trailers, of which clients take 16 KiB, some of it twice and encoded.
+const MESSAGE_BYTES: usize = 1_500;
+const FIELD_BYTES: usize = 4_000;
 
 /// A status in the making.
 #[derive(Debug)]
@@ -119,8 +123,21 @@ impl Fault {
         Self::new(Code::Unavailable, reason, message)
     }
 
-    /// A bug or a broken part of ours. The cause goes to the log, not to the caller.
+    /// What can't be recorded does not happen.
+    pub fn disk_full() -> Self {
+        Self::exhausted(
+            "DISK_FULL",
+            "the disk of the host is full; nothing was changed. Free some space there: the host goes on by itself",
+        )
+    }
+
+    /// A bug or a broken part of ours, unless the disk is full. The cause goes to the log, not to
+    /// the caller.
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {
+        let mut causes = std::iter::successors(Some(cause), |error| error.source());
+        if causes.any(|error| matches!(error.downcast_ref(), Some(CommitError::Full))) {
+            return Self::disk_full();
+        }
         tracing::error!(error = chain(cause), "internal error");
         Self::new(
             Code::Internal,
@@ -131,9 +148,17 @@ impl Fault {
 }
 
 impl From<Fault> for Status {
-    fn from(fault: Fault) -> Self {
+    fn from(mut fault: Fault) -> Self {
+        cut(&mut fault.message, MESSAGE_BYTES);
         let mut details = ErrorDetails::new();
-        for (field, description) in &fault.fields {
+        let mut room = FIELD_BYTES;
+        for (field, mut description) in fault.fields {
+            cut(&mut description, MESSAGE_BYTES);
+            let bytes = field.len() + description.len();
+            if bytes > room {
+                break;
+            }
+            room -= bytes;
             details.add_bad_request_violation(field, description);
         }
         match fault.code {
@@ -147,6 +172,13 @@ impl From<Fault> for Status {
         }
         details.set_error_info(fault.reason, DOMAIN, fault.metadata);
         Status::with_error_details(fault.code, fault.message, details)
+    }
+}
+
+fn cut(text: &mut String, bytes: usize) {
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes));
+        text.push('…');
     }
 }
 

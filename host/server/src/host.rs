@@ -53,13 +53,13 @@ impl Host {
         let in_data = |name: &str| data_dir.join(name);
 
         let store: Arc<dyn Store> = RedbStore::open(&data_dir, nexus_store::Options::default())?;
-        let blobs = Blobs::open(&in_data("blobs")).context("failed to open the blobs")?;
-        let signing = SigningKey::load_or_create(&in_data("audit.key"))
+        let blobs = Blobs::open(in_data("blobs")).context("failed to open the blobs")?;
+        let signing = SigningKey::load_or_create(in_data("audit.key"))
             .context("failed to open the audit signing key")?;
         let audit = Audit::open(Arc::clone(&store), signing)
             .await
             .context("failed to open the audit trail")?;
-        let master = MasterKey::load_or_create(&in_data("vault.key"))
+        let master = MasterKey::load_or_create(in_data("vault.key"))
             .context("failed to open the vault key")?;
         let vault = Vault::open(Arc::clone(&store), audit.clone(), master)
             .await
@@ -210,6 +210,9 @@ fn runtime_options(config: &Config, data_dir: &Path) -> nexus_runtime::Options {
     let set = &config.runtime;
     nexus_runtime::Options {
         slots: set.instances,
+        // Machine code is made in the same sandbox as components.
+        compiler: nexus_runtime::Compiler::default()
+            .allow_unsandboxed(config.forge.allow_unsandboxed),
         limits: HostLimits {
             memory: set.memory_bytes,
             cpu: Duration::from_millis(set.cpu_ms),

@@ -144,10 +144,12 @@ async fn publish(
 struct Watcher(Mutex<Option<oneshot::Sender<ApprovalId>>>);
 
 impl Observer for Watcher {
-    fn waiting(&self, _: &mut Commit, approval: &Approval) {
+    fn waiting(&self, _: &mut Commit, _: &Approval) {}
+
+    fn asked(&self, approval: ApprovalId) {
         if let Some(asked) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
             // The client may have left; the approval stays.
-            let _ = asked.send(approval.id);
+            let _ = asked.send(approval);
         }
     }
 
@@ -183,6 +185,9 @@ pub(crate) fn refuse_component(error: PrepareError) -> Status {
         PrepareError::Proof(_) => {
             Fault::new(tonic::Code::InvalidArgument, "MANIFEST_MISMATCH", message)
         }
+        PrepareError::Compile(CompileError::Start(nexus_sandbox::Error::Unsupported)) => {
+            Fault::precondition("NO_SANDBOX", message)
+        }
         PrepareError::Compile(error @ (CompileError::Start(_) | CompileError::Crashed(_))) => {
             Fault::internal(&error)
         }
@@ -214,9 +219,6 @@ pub(crate) fn refuse_publish(error: PublishError) -> Status {
             "ListGenerations shows those that are kept",
         ),
         PublishError::NotPermitted(_) => Fault::precondition("PERMIT_VOID", chain(&error)),
-        PublishError::Commit(nexus_store::CommitError::Full) => {
-            Fault::exhausted("DISK_FULL", "the host's disk is full; nothing was changed")
-        }
         _ => Fault::internal(&error),
     }
     .into()

@@ -132,6 +132,7 @@ pub(crate) fn invocation_event(
                 message: progress.message,
             }),
         ),
+        Event::Approval(id) => (now_ms, Wire::Approval(format!("approvals/{id}"))),
     };
     v1::InvocationEvent {
         event_time: Some(timestamp(time_ms)),

@@ -225,29 +225,42 @@ fn may_see(caller: &Caller, record: &Record) -> bool {
 }
 
 fn watch(running: Running) -> Events<v1::InvocationEvent> {
-    // Subscribed before the state is read, so that nothing falls between the two.
+    // Subscribed before the invocation is read, so that nothing falls between the two.
     let events = running.events();
     let past = running.log().into_iter().map(Event::Log);
-    let first = past.chain([Event::State(running.state())]);
-    let ready: Vec<_> = first.map(|event| to_wire(event, &running)).collect();
-    let ended = running.state().is_final();
+    let record = running.record();
+    // What is shown decides whether there is more to come, not what it has become since.
+    let ended = record.state.is_final();
+    let asked = record.approvals.clone();
+    let now = [Event::State(record.state)];
+    let first = past
+        .chain(now)
+        .chain(asked.iter().copied().map(Event::Approval));
+    let ready: Vec<_> = first
+        .map(|event| convert::invocation_event(event, now_ms(), || record.clone()))
+        .collect();
     let first = futures::stream::iter(ready.into_iter().map(Ok));
-    let rest = futures::stream::unfold((!ended).then_some((running, events)), |watch| async move {
-        let (running, mut events) = watch?;
-        match events.recv().await {
-            Ok(event) => {
-                let ends = matches!(event, Event::State(state) if state.is_final());
-                let wire = to_wire(event, &running);
-                Some((Ok(wire), (!ends).then_some((running, events))))
-            }
-            Err(RecvError::Lagged(missed)) => {
-                let message = format!("{missed} events were missed; watch again");
-                Some((
-                    Err(Fault::new(Code::Aborted, "WATCH_LAGGED", message).into()),
-                    None,
-                ))
-            }
-            Err(RecvError::Closed) => None,
+    let rest = (!ended).then_some((running, events, asked));
+    let rest = futures::stream::unfold(rest, |watch| async move {
+        let (running, mut events, asked) = watch?;
+        loop {
+            return match events.recv().await {
+                // It was asked between the subscription and the reading, and is told already.
+                Ok(Event::Approval(id)) if asked.contains(&id) => continue,
+                Ok(event) => {
+                    let ends = matches!(event, Event::State(state) if state.is_final());
+                    let wire = to_wire(event, &running);
+                    Some((Ok(wire), (!ends).then_some((running, events, asked))))
+                }
+                Err(RecvError::Lagged(missed)) => {
+                    let message = format!("{missed} events were missed; watch again");
+                    Some((
+                        Err(Fault::new(Code::Aborted, "WATCH_LAGGED", message).into()),
+                        None,
+                    ))
+                }
+                Err(RecvError::Closed) => None,
+            };
         }
     });
     Box::pin(futures::StreamExt::chain(first, rest))
