@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nexus_gate::Principal;
 use nexus_manifest::Digest;
@@ -206,9 +207,11 @@ impl Forge {
         } else {
             Err(failed(&nexus_sandbox::Error::Unsupported))
         };
-        let toolchain = match self.inner.builder.warm().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(failed(&error)),
+        // Asked how things stand, not to wait until they are well.
+        let toolchain = match tokio::time::timeout(Duration::ZERO, self.inner.builder.warm()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(CheckError("the libraries for agents are being prepared".to_owned())),
         };
         let model = match self.inner.model {
             Some(_) => Ok(()),
