@@ -22,13 +22,17 @@ impl Prepared {
         let lines = |all: &[nexus_manifest::Permission]| -> Vec<String> {
             all.iter().map(ToString::to_string).collect()
         };
+        let (powers, virtual_imports): (Vec<_>, Vec<_>) =
+            self.imports.iter().map(String::as_str).partition(|import| import.starts_with("nexus:"));
         let mut fields = origin;
         fields.extend([
             ("summary".to_owned(), json!(manifest.summary)),
             ("version".to_owned(), json!(manifest.version)),
             ("permissions".to_owned(), json!(lines(&manifest.permissions))),
             ("permissions_digest".to_owned(), json!(self.permissions_digest)),
-            ("imports".to_owned(), json!(self.imports)),
+            ("imports".to_owned(), json!(powers)),
+            // Answered by the host itself, whoever asks: no file, no network, a clock that stands.
+            ("virtual_imports".to_owned(), json!(virtual_imports.join(" "))),
             ("component_bytes".to_owned(), json!(self.component.len())),
             (
                 "schedule".to_owned(),

@@ -17,8 +17,7 @@ async fn a_component_compiled_in_the_child_runs() {
 
 #[tokio::test]
 async fn a_compiler_without_room_ends_and_the_host_goes_on() {
-    let mut limits = nexus_sandbox::Limits::default();
-    limits.address_space = 8 << 20;
+    let limits = nexus_sandbox::Limits { address_space: 8 << 20, ..Default::default() };
     let host = Host::with(|options| options.compiler = child().limits(limits)).await;
     let refused = host.runtime.prepare(agent("echo", "", "", ECHO)).await;
     assert!(matches!(refused, Err(PrepareError::Compile(_))), "{refused:?}");
