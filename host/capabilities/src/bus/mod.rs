@@ -38,7 +38,7 @@ impl Host for State {
                 && own.manifest.peer(&peer.manifest.name, &peer.manifest.tags)
         });
         peers.sort_by(|a, b| a.manifest.name.cmp(&b.manifest.name));
-        Ok(Ok(peers.iter().map(|peer| card(peer)).collect()))
+        Ok(Ok(peers.iter().map(card).collect()))
     }
 }
 

@@ -239,7 +239,7 @@ fn entry(state: &State, found: nexus_effects::memory::Entry) -> Entry {
     state.add_labels(found.labels);
     Entry {
         key: found.key,
-        value: found.value.into(),
+        value: found.value,
         revision: found.revision,
     }
 }

@@ -256,7 +256,7 @@ impl Tokens {
         by: &str,
     ) -> Result<(), TokenError> {
         let row = serde_json::to_vec(&info).map_err(TokenError::Corrupt)?;
-        commit.put(TOKENS, hash.to_vec(), row);
+        commit.put(TOKENS, hash, row);
         let detail =
             serde_json::json!({ "token": info.id, "for": info.principal, "role": info.role });
         self.audit
