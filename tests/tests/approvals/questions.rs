@@ -421,3 +421,41 @@ async fn an_agent_s_permissions_are_shown_before_it_is_there() -> anyhow::Result
     assert_eq!(missing.expect_err("denied").code(), Code::NotFound);
     Ok(())
 }
+
+#[tokio::test]
+async fn whoever_watches_an_invocation_hears_of_each_question_once() -> anyhow::Result<()> {
+    use v1::invocation_event::Event;
+
+    let mut desk = Desk::new().await?;
+    // One question is put before the watch begins, and one after.
+    let mut steps = desk.order(1);
+    steps.extend(desk.sending("second"));
+    steps.push(probe::waiting("second"));
+    let (waiting, first) = desk.park(&steps).await?;
+    let watch = v1::WatchInvocationRequest {
+        name: waiting.name.clone(),
+    };
+    let mut watch = desk
+        .client
+        .invocations
+        .watch_invocation(watch)
+        .await?
+        .into_inner();
+    let (mut asked, mut states) = (Vec::new(), Vec::new());
+    while let Some(event) = watch.message().await? {
+        match event.event {
+            Some(Event::Approval(name)) => {
+                desk.client.decide(&name, Verdict::Approve).await?;
+                asked.push(name);
+            }
+            Some(Event::State(invocation)) => states.push(invocation.state()),
+            _ => {}
+        }
+    }
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert_eq!(asked[0], first.name);
+    assert_eq!(states.first(), Some(&Life::Waiting));
+    assert_eq!(states.last(), Some(&Life::Succeeded));
+    assert_eq!(desk.origin.received().len(), 2);
+    Ok(())
+}
