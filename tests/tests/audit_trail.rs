@@ -102,7 +102,7 @@ const CHANGES: [(&str, Change); 7] = [
     ("the end cut off", |events, at| events.truncate(at)),
 ];
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn t36_every_change_of_every_record_is_found() -> anyhow::Result<()> {
     let host = Host::start()?;
     let mut client = host.operator().await?;
@@ -200,7 +200,7 @@ async fn verify(endpoint: &str, token: &str, kept: &std::path::Path) -> anyhow::
     Ok((ran.status.success(), said))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn t36_the_cli_finds_what_a_lying_host_has_changed() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let data = directory.path().join("data");

@@ -86,7 +86,7 @@ fn total(directory: &Path) -> std::io::Result<u64> {
     Ok(sum)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn t36_on_a_full_disk_what_can_not_be_recorded_does_not_happen_and_reads_go_on() -> anyhow::Result<()> {
     let origin = Origin::json(json!({ "id": 1 })).await?;
     let config = format!("[egress]\nprivate_origins = [\"{}\"]\n", origin.url());

@@ -86,7 +86,7 @@ async fn a_port_and_a_data_directory_have_one_host() -> anyhow::Result<()> {
     still_answers(&mut client).await
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_store_is_named_and_left_as_it_is() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let data = directory.path().join("data");
@@ -125,7 +125,7 @@ async fn a_damaged_store_is_named_and_left_as_it_is() -> anyhow::Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_keys_are_named_and_not_replaced() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let data = directory.path().join("data");

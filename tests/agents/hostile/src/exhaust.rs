@@ -31,11 +31,18 @@ pub(crate) fn memory_in_many_pieces() -> ! {
     }
 }
 
-/// Recurses without end; the frame is too busy to become a loop.
+/// Recurses without end. What a frame holds fits the machine's stack, which is the host's to watch.
 #[expect(unconditional_recursion, reason = "that is what it is for")]
 pub(crate) fn stack(depth: u64) -> u64 {
+    // The order of the two keeps it from becoming a loop.
+    depth ^ stack(depth.wrapping_mul(31) + 1).rotate_left(7)
+}
+
+/// Recurses with frames so large that the stack within the guest's own memory ends first.
+#[expect(unconditional_recursion, reason = "that is what it is for")]
+pub(crate) fn frames(depth: u64) -> u64 {
     let frame = black_box([depth; 64]);
-    stack(depth + 1) + frame[(depth % 64) as usize]
+    frames(depth + 1) + frame[(depth % 64) as usize]
 }
 
 /// Sleeps for a day.

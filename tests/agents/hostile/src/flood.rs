@@ -47,6 +47,14 @@ pub(crate) fn handles(times: usize) -> Result<String> {
     Ok(spaces.len().to_string())
 }
 
+/// Opens spaces and gives each back before the next.
+pub(crate) fn churn(times: usize) -> Result<String> {
+    for _ in 0..times {
+        drop(memory::space("hostile")?);
+    }
+    Ok(times.to_string())
+}
+
 /// Writes a value of 16 MiB.
 pub(crate) fn put_big() -> Result<String> {
     let revision = memory::space("hostile")?.put("big", vec![b'x'; 16 << 20])?;

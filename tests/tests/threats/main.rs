@@ -1,0 +1,19 @@
+//! The threats that the host is built against, one test for each row of the threat model, named by
+//! its number, and one for each limit that a hostile guest runs into.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that can't go on has nothing better to do"
+)]
+
+mod compiling;
+mod dropped_calls;
+mod guests;
+mod headers;
+mod imports;
+mod limits;
+mod logs;
+mod nesting;
+mod reuse;
+mod sources;
+mod support;
+mod wire;
