@@ -383,9 +383,39 @@ fn check(schema: Option<&Schema>, text: &str) -> Result<(), Vec<Violation>> {
         vec![Violation { path: String::new(), message: format!("it is not JSON: {error}") }]
     };
     match schema {
-        None => serde_json::from_str::<serde::de::IgnoredAny>(text).map(|_| ()).map_err(not_json),
+        None => {
+            serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(not_json)?;
+            if depth(text) > DEPTH {
+                let message = format!("it is nested more than {DEPTH} levels deep");
+                return Err(vec![Violation { path: String::new(), message }]);
+            }
+            Ok(())
+        }
         Some(schema) => schema.check(&serde_json::from_str(text).map_err(not_json)?),
     }
+}
+
+/// Arrays and objects within each other: as many as `serde_json` takes, so that a text without a
+/// schema is held to the same as one with a schema, and nobody downstream is handed a deeper one.
+const DEPTH: usize = 127;
+
+/// How deep a JSON text is nested.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// Holds an answer to the agent's own promise.
@@ -442,5 +472,21 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.leave_agent();
         self.runtime.0.live.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_may_be_as_deep_without_a_schema_as_with_one() {
+        for levels in [1, DEPTH, DEPTH + 1, 100_000] {
+            let text = "[".repeat(levels) + &"]".repeat(levels);
+            assert_eq!(depth(&text), levels);
+            let parsed = serde_json::from_str::<serde_json::Value>(&text);
+            assert_eq!(check(None, &text).is_ok(), parsed.is_ok(), "{levels}");
+        }
+        assert_eq!(depth(r#"{"a[[[": "\"[[[", "b": [{}]}"#), 3);
     }
 }
