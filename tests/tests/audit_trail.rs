@@ -31,10 +31,17 @@ async fn busy(client: &mut Client) -> anyhow::Result<()> {
 }
 
 async fn all(client: &mut Client) -> anyhow::Result<Vec<v1::Event>> {
-    let mut request = v1::ListEventsRequest { page_size: 100, ..Default::default() };
+    let mut request = v1::ListEventsRequest {
+        page_size: 100,
+        ..Default::default()
+    };
     let mut events = Vec::new();
     loop {
-        let page = client.audit.list_events(request.clone()).await?.into_inner();
+        let page = client
+            .audit
+            .list_events(request.clone())
+            .await?
+            .into_inner();
         events.extend(page.events);
         if page.next_page_token.is_empty() {
             return Ok(events);
@@ -44,7 +51,11 @@ async fn all(client: &mut Client) -> anyhow::Result<Vec<v1::Event>> {
 }
 
 async fn checkpoint(client: &mut Client) -> anyhow::Result<v1::Checkpoint> {
-    Ok(client.audit.get_checkpoint(v1::GetCheckpointRequest {}).await?.into_inner())
+    Ok(client
+        .audit
+        .get_checkpoint(v1::GetCheckpointRequest {})
+        .await?
+        .into_inner())
 }
 
 fn link(previous: &[u8], sequence: u64, record: &[u8]) -> Vec<u8> {
@@ -94,10 +105,14 @@ fn restamp(event: &mut v1::Event) {
 type Change = fn(&mut Vec<v1::Event>, usize);
 const CHANGES: [(&str, Change); 7] = [
     ("a flipped bit", |events, at| events[at].record[0] ^= 1),
-    ("a flipped bit of a hash", |events, at| events[at].hash[31] ^= 1),
+    ("a flipped bit of a hash", |events, at| {
+        events[at].hash[31] ^= 1
+    }),
     ("a record dropped", |events, at| drop(events.remove(at))),
     ("two records swapped", |events, at| events.swap(at, at + 1)),
-    ("a record twice", |events, at| events.insert(at, events[at].clone())),
+    ("a record twice", |events, at| {
+        events.insert(at, events[at].clone())
+    }),
     ("another time", |events, at| restamp(&mut events[at])),
     ("the end cut off", |events, at| events.truncate(at)),
 ];
@@ -128,7 +143,11 @@ async fn t36_every_change_of_every_record_is_found() -> anyhow::Result<()> {
             if at % 10 == 0 {
                 chain_again(&mut changed);
                 let undone = what == "a flipped bit of a hash";
-                assert_eq!(fault(&changed, &kept).is_none(), undone, "{what} at {at}, with new hashes");
+                assert_eq!(
+                    fault(&changed, &kept).is_none(),
+                    undone,
+                    "{what} at {at}, with new hashes"
+                );
             }
         }
     }
@@ -137,7 +156,9 @@ async fn t36_every_change_of_every_record_is_found() -> anyhow::Result<()> {
 
 fn copy_after_stop(host: Host, from: &std::path::Path, to: &std::path::Path) -> anyhow::Result<()> {
     // The directory goes away with its host; a copy made while it still writes would be torn.
-    let status = Command::new("kill").args(["-TERM", &host.pid().to_string()]).status()?;
+    let status = Command::new("kill")
+        .args(["-TERM", &host.pid().to_string()])
+        .status()?;
     anyhow::ensure!(status.success());
     let mut host = host;
     while host.is_running() {
@@ -165,8 +186,15 @@ impl AuditService for Liar {
         let events = self.events.lock().unwrap();
         let page: Vec<_> = events.iter().skip(from).take(100).cloned().collect();
         let next = from + page.len();
-        let next_page_token = if next < events.len() { next.to_string() } else { String::new() };
-        Ok(Response::new(v1::ListEventsResponse { events: page, next_page_token }))
+        let next_page_token = if next < events.len() {
+            next.to_string()
+        } else {
+            String::new()
+        };
+        Ok(Response::new(v1::ListEventsResponse {
+            events: page,
+            next_page_token,
+        }))
     }
 
     type WatchEventsStream = Empty<Result<v1::Event, Status>>;
@@ -187,7 +215,11 @@ impl AuditService for Liar {
 }
 
 /// Whether `nexus audit verify` is content with a host, and what it says.
-async fn verify(endpoint: &str, token: &str, kept: &std::path::Path) -> anyhow::Result<(bool, String)> {
+async fn verify(
+    endpoint: &str,
+    token: &str,
+    kept: &std::path::Path,
+) -> anyhow::Result<(bool, String)> {
     let mut command = Command::new(binary());
     command
         .args(["audit", "verify", "--checkpoint"])
@@ -196,7 +228,8 @@ async fn verify(endpoint: &str, token: &str, kept: &std::path::Path) -> anyhow::
         .env("NEXUS_TOKEN", token)
         .stdin(Stdio::null());
     let ran = tokio::task::spawn_blocking(move || command.output()).await??;
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
+    let said =
+        String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
     Ok((ran.status.success(), said))
 }
 
@@ -217,7 +250,10 @@ async fn t36_the_cli_finds_what_a_lying_host_has_changed() -> anyhow::Result<()>
     let (sound, said) = verify(&host.endpoint, host.token(), &kept).await?;
     assert!(sound, "{said}");
 
-    let liar = Liar { events: Arc::default(), checkpoint: Arc::new(Mutex::new(signed.clone())) };
+    let liar = Liar {
+        events: Arc::default(),
+        checkpoint: Arc::new(Mutex::new(signed.clone())),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let endpoint = format!("http://{}", listener.local_addr()?);
     let service = AuditServiceServer::new(liar.clone());
@@ -244,7 +280,10 @@ async fn t36_the_cli_finds_what_a_lying_host_has_changed() -> anyhow::Result<()>
             *liar.events.lock().unwrap() = changed;
             let (sound, said) = verify(&endpoint, host.token(), &kept).await?;
             assert!(!sound, "{what}, with new hashes: {again}: {said}");
-            assert!(said.contains("FAULT") && said.contains("does not hold"), "{what}: {said}");
+            assert!(
+                said.contains("FAULT") && said.contains("does not hold"),
+                "{what}: {said}"
+            );
         }
     }
     // A checkpoint of the host's own making, for a trail that it has rewritten.
@@ -252,7 +291,9 @@ async fn t36_the_cli_finds_what_a_lying_host_has_changed() -> anyhow::Result<()>
     restamp(&mut changed[middle]);
     chain_again(&mut changed);
     let mut forged = signed.clone();
-    forged.hash.clone_from(&changed[usize::try_from(signed.sequence)? - 1].hash);
+    forged
+        .hash
+        .clone_from(&changed[usize::try_from(signed.sequence)? - 1].hash);
     *liar.events.lock().unwrap() = changed;
     *liar.checkpoint.lock().unwrap() = forged;
     let (sound, said) = verify(&endpoint, host.token(), &kept).await?;

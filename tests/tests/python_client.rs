@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 /// The packages, in a directory that is there as a whole or not at all.
 fn packages() -> anyhow::Result<PathBuf> {
     let requirements = root().join("tests/python/requirements.txt");
-    let key = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(std::fs::read(&requirements)?));
+    let key = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(std::fs::read(
+        &requirements,
+    )?));
     let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let ready = parent.join(format!("python-{}", &key[..16]));
     if ready.is_dir() {
@@ -31,7 +33,16 @@ fn packages() -> anyhow::Result<PathBuf> {
     let site = stage.path().join("site");
     let install = |python: &Path| -> anyhow::Result<()> {
         let installed = Command::new(python)
-            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--target"])
+            .args([
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--only-binary",
+                ":all:",
+                "--target",
+            ])
             .arg(&site)
             .arg("-r")
             .arg(&requirements)
@@ -46,7 +57,10 @@ fn packages() -> anyhow::Result<PathBuf> {
     // Some systems have pip for virtual environments only.
     let installed = install(Path::new("python3")).or_else(|plain| {
         let environment = stage.path().join("venv");
-        let made = Command::new("python3").args(["-m", "venv"]).arg(&environment).output()?;
+        let made = Command::new("python3")
+            .args(["-m", "venv"])
+            .arg(&environment)
+            .output()?;
         if !made.status.success() {
             return Err(plain);
         }
@@ -71,16 +85,33 @@ async fn a_python_client_made_by_reflection_deploys_invokes_and_decides() -> any
     let packages = packages()?;
     let origin = Origin::json(json!({ "id": 17 })).await?;
     let host = Host::builder()
-        .config(&format!("[egress]\nprivate_origins = [\"{}\"]\n", origin.url()))
+        .config(&format!(
+            "[egress]\nprivate_origins = [\"{}\"]\n",
+            origin.url()
+        ))
         .start()?;
     let directory = tempfile::tempdir()?;
     let component = directory.path().join("writer.wasm");
-    std::fs::write(&component, probe::component("writer", &[&probe::http(&origin.url())]))?;
-    let input = Value::from(probe::post(&origin.url(), "/orders", &json!({ "side": "buy", "n": 3 })));
+    std::fs::write(
+        &component,
+        probe::component("writer", &[&probe::http(&origin.url())]),
+    )?;
+    let input = Value::from(probe::post(
+        &origin.url(),
+        "/orders",
+        &json!({ "side": "buy", "n": 3 }),
+    ));
     let mut python = Command::new("python3");
     python
         .arg(root().join("tests/python/client.py"))
-        .args(["--endpoint", &host.endpoint, "--token", host.token(), "--input", &input.to_string()])
+        .args([
+            "--endpoint",
+            &host.endpoint,
+            "--token",
+            host.token(),
+            "--input",
+            &input.to_string(),
+        ])
         .arg("--component")
         .arg(&component)
         .env("PYTHONPATH", &packages)
@@ -91,9 +122,26 @@ async fn a_python_client_made_by_reflection_deploys_invokes_and_decides() -> any
     assert!(ran.status.success(), "{said}");
     let seen: Value = serde_json::from_slice(&ran.stdout)?;
 
-    let services: Vec<&str> = seen["services"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    for service in ["Agent", "Invocation", "Approval", "Forge", "Vault", "Memory", "Audit", "System"] {
-        assert!(services.contains(&format!("nexus.v1.{service}Service").as_str()), "{services:?}");
+    let services: Vec<&str> = seen["services"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    for service in [
+        "Agent",
+        "Invocation",
+        "Approval",
+        "Forge",
+        "Vault",
+        "Memory",
+        "Audit",
+        "System",
+    ] {
+        assert!(
+            services.contains(&format!("nexus.v1.{service}Service").as_str()),
+            "{services:?}"
+        );
     }
     assert_eq!(seen["agent"]["name"], "agents/writer");
     assert_eq!(seen["waiting"]["state"], "STATE_WAITING");
@@ -102,7 +150,10 @@ async fn a_python_client_made_by_reflection_deploys_invokes_and_decides() -> any
     for part in [&*origin.url(), "/orders", "POST", r#""side":"buy""#] {
         assert!(rendering.contains(part), "no {part} in {rendering}");
     }
-    assert_eq!(seen["decided"]["decisions"][0]["verdict"], "VERDICT_APPROVE");
+    assert_eq!(
+        seen["decided"]["decisions"][0]["verdict"],
+        "VERDICT_APPROVE"
+    );
     assert_eq!(seen["ended"]["state"], "STATE_SUCCEEDED");
     assert_eq!(seen["missing"][0], "NOT_FOUND");
     // Exactly that write happened, once.
@@ -110,6 +161,9 @@ async fn a_python_client_made_by_reflection_deploys_invokes_and_decides() -> any
     assert_eq!(received.len(), 1);
     assert_eq!(received[0].method, "POST");
     assert_eq!(received[0].target, "/orders");
-    assert_eq!(serde_json::from_slice::<Value>(&received[0].body)?, json!({ "side": "buy", "n": 3 }));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&received[0].body)?,
+        json!({ "side": "buy", "n": 3 })
+    );
     Ok(())
 }

@@ -208,10 +208,13 @@ impl Forge {
             Err(failed(&nexus_sandbox::Error::Unsupported))
         };
         // Asked how things stand, not to wait until they are well.
-        let toolchain = match tokio::time::timeout(Duration::ZERO, self.inner.builder.warm()).await {
+        let toolchain = match tokio::time::timeout(Duration::ZERO, self.inner.builder.warm()).await
+        {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => Err(CheckError("the libraries for agents are being prepared".to_owned())),
+            Err(_) => Err(CheckError(
+                "the libraries for agents are being prepared".to_owned(),
+            )),
         };
         let model = match self.inner.model {
             Some(_) => Ok(()),

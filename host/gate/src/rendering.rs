@@ -77,7 +77,10 @@ fn quoted_by(kind: ActionKind) -> (&'static str, &'static str) {
             "what the component asks for, as the host read it (summary and version are its author's words)",
             "end of what the component asks for",
         ),
-        _ => ("the agent's words, field by field", "end of the agent's words"),
+        _ => (
+            "the agent's words, field by field",
+            "end of the agent's words",
+        ),
     }
 }
 

@@ -3,7 +3,11 @@
 //! is busy with other things tells more truly: `throughput echo.wasm [seconds]`.
 //! The component may import no capability. It is compiled by the example
 //! `compiler`, which has to stand beside this one.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "that is what it is for")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "that is what it is for"
+)]
 
 use std::error::Error;
 use std::sync::Arc;
@@ -19,7 +23,9 @@ use nexus_vault::{MasterKey, Vault};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
-    let Some(path) = arguments.next() else { return Err("usage: throughput FILE [SECONDS]".into()) };
+    let Some(path) = arguments.next() else {
+        return Err("usage: throughput FILE [SECONDS]".into());
+    };
     let seconds = arguments.next().map_or(Ok(3), |text| text.parse())?;
     let component = std::fs::read(path)?;
     let (mut rates, mut costs) = (Vec::new(), Vec::new());
@@ -35,7 +41,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         rates.push(rate);
         costs.push(cost);
     }
-    println!("scaling: {:.2}, by CPU time {:.2}", rates[1] / rates[0], 2.0 * costs[0] / costs[1]);
+    println!(
+        "scaling: {:.2}, by CPU time {:.2}",
+        rates[1] / rates[0],
+        2.0 * costs[0] / costs[1]
+    );
     Ok(())
 }
 
@@ -86,7 +96,10 @@ async fn measure(
     let cached = begin.elapsed() - compiled;
     let agent = prepared.agent().clone();
     runtime.publish(first, Publish::by(me.clone())).await?;
-    println!("prepare: {compiled:.1?}, from the cache {cached:.1?}; publish: {:.1?}", begin.elapsed() - compiled - cached);
+    println!(
+        "prepare: {compiled:.1?}, from the cache {cached:.1?}; publish: {:.1?}",
+        begin.elapsed() - compiled - cached
+    );
 
     let begin = cpu();
     let end = Instant::now() + time;
@@ -105,7 +118,9 @@ async fn measure(
                     request_id: None,
                     timeout: None,
                 };
-                let Ok(running) = runtime.invoke(invoke).await else { break };
+                let Ok(running) = runtime.invoke(invoke).await else {
+                    break;
+                };
                 if !matches!(*running.outcome().await, Outcome::Success(_)) {
                     break;
                 }

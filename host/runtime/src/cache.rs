@@ -54,7 +54,11 @@ impl Cache {
         fs::create_dir_all(&dir)?;
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
         let key = load_or_create_key(&dir.join("key"))?;
-        let cache = Self { dir, key, fingerprint };
+        let cache = Self {
+            dir,
+            key,
+            fingerprint,
+        };
         let suffix = cache.suffix();
         for entry in fs::read_dir(&cache.dir)? {
             let entry = entry?;
@@ -82,7 +86,9 @@ impl Cache {
 
     /// Keeps an artifact. It is there as a whole or not at all.
     pub(crate) fn put(&self, code: &Digest, artifact: &Artifact) -> io::Result<()> {
-        let mut file = tempfile::Builder::new().suffix(&self.suffix()).tempfile_in(&self.dir)?;
+        let mut file = tempfile::Builder::new()
+            .suffix(&self.suffix())
+            .tempfile_in(&self.dir)?;
         file.write_all(MAGIC)?;
         file.write_all(&self.mac(code, &artifact.0).finalize().into_bytes())?;
         file.write_all(&artifact.0)?;
@@ -131,7 +137,10 @@ pub(crate) fn load_or_create_key(path: &Path) -> io::Result<[u8; 64]> {
         Ok(bytes) => bytes.try_into().map_err(|_| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("{} is damaged; remove it, artifacts are then compiled again", path.display()),
+                format!(
+                    "{} is damaged; remove it, artifacts are then compiled again",
+                    path.display()
+                ),
             )
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

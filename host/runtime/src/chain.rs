@@ -42,7 +42,12 @@ impl Chain {
     }
 
     /// Checks that `agent` may be called, and counts the call.
-    pub(crate) fn admit(&self, agent: &AgentName, depth: usize, fan_out: u32) -> Result<(), ChainError> {
+    pub(crate) fn admit(
+        &self,
+        agent: &AgentName,
+        depth: usize,
+        fan_out: u32,
+    ) -> Result<(), ChainError> {
         let facts = &self.0.facts;
         if facts.agent == *agent || facts.chain.contains(agent) {
             return Err(ChainError::Cycle(agent.clone()));

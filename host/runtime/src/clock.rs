@@ -26,9 +26,15 @@ struct Inner {
 impl Deadline {
     pub(crate) fn new(now: Instant, limit: Duration) -> Self {
         // Some thirty years stand for "never", as they do in tokio.
-        let end = now.checked_add(limit).unwrap_or(now + Duration::from_secs(1_000_000_000));
+        let end = now
+            .checked_add(limit)
+            .unwrap_or(now + Duration::from_secs(1_000_000_000));
         Self {
-            inner: Mutex::new(Inner { end, asked: 0, since: now }),
+            inner: Mutex::new(Inner {
+                end,
+                asked: 0,
+                since: now,
+            }),
             changed: Notify::new(),
         }
     }
@@ -62,7 +68,11 @@ impl Deadline {
     /// The time that is left.
     pub(crate) fn left(&self) -> Duration {
         let inner = self.lock();
-        let now = if inner.asked > 0 { inner.since } else { Instant::now() };
+        let now = if inner.asked > 0 {
+            inner.since
+        } else {
+            Instant::now()
+        };
         inner.end.saturating_duration_since(now)
     }
 
@@ -104,7 +114,11 @@ pub(crate) struct EventClock {
 
 impl EventClock {
     pub(crate) fn new(started: Instant, started_at: SystemTime) -> Self {
-        Self { started, started_at, event: AtomicU64::new(0) }
+        Self {
+            started,
+            started_at,
+            event: AtomicU64::new(0),
+        }
     }
 
     /// Moves the guest's time to now: an event has happened.

@@ -110,8 +110,9 @@ impl Compiler {
         }
         let program = match &self.program {
             Some(program) => program.clone(),
-            None => std::env::current_exe()
-                .map_err(|error| CompileError::Crashed(error.to_string()))?,
+            None => {
+                std::env::current_exe().map_err(|error| CompileError::Crashed(error.to_string()))?
+            }
         };
         let mut job = Job::new(program);
         job.args = vec![COMPILE_MODE.to_owned()];
@@ -135,7 +136,11 @@ impl Compiler {
         } else if output.status.code() == Some(REFUSED.into()) {
             Err(CompileError::Refused(message()))
         } else {
-            Err(CompileError::Crashed(format!("{}: {}", output.status, message())))
+            Err(CompileError::Crashed(format!(
+                "{}: {}",
+                output.status,
+                message()
+            )))
         }
     }
 }

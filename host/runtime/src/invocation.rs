@@ -153,9 +153,9 @@ impl Invocation {
         let now = tokio::time::Instant::now();
         let created_at = SystemTime::now();
         // A callee never outlasts its caller.
-        let wall = parent
-            .as_ref()
-            .map_or(limits.wall, |parent| parent.deadline.left().min(limits.wall));
+        let wall = parent.as_ref().map_or(limits.wall, |parent| {
+            parent.deadline.left().min(limits.wall)
+        });
         let invocation = Arc::new(Self {
             facts,
             meter: Meter::new(limits.cpu),
@@ -205,8 +205,12 @@ impl Invocation {
         };
         let mut invocation = Self::new(facts, limits, BTreeSet::new(), None);
         if let Some(invocation) = Arc::get_mut(&mut invocation) {
-            invocation.created_at = SystemTime::UNIX_EPOCH + Duration::from_millis(record.created_ms);
-            let status = invocation.status.get_mut().unwrap_or_else(PoisonError::into_inner);
+            invocation.created_at =
+                SystemTime::UNIX_EPOCH + Duration::from_millis(record.created_ms);
+            let status = invocation
+                .status
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner);
             status.state = record.state;
             // Whoever waits for the end has to find one.
             status.outcome = Some(Arc::new(record.outcome.unwrap_or(Outcome::Interrupted)));
@@ -370,7 +374,9 @@ impl Invocation {
     }
 
     pub(crate) fn write_log(&self, level: Level, message: &str) {
-        let line = self.log.write(milliseconds(SystemTime::now()), level, message);
+        let line = self
+            .log
+            .write(milliseconds(SystemTime::now()), level, message);
         if let Some(line) = line {
             self.trace(&line);
             self.emit(Event::Log(line));
@@ -378,7 +384,10 @@ impl Invocation {
     }
 
     pub(crate) fn write_stream(&self, stream: Stream, bytes: &[u8]) {
-        for line in self.log.stream(milliseconds(SystemTime::now()), stream, bytes) {
+        for line in self
+            .log
+            .stream(milliseconds(SystemTime::now()), stream, bytes)
+        {
             self.trace(&line);
             self.emit(Event::Log(line));
         }
@@ -428,7 +437,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 pub(crate) fn milliseconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        .map_or(0, |since| {
+            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        })
 }
 
 /// A handle to an invocation. The invocation runs on its own task and outlives
@@ -477,7 +488,10 @@ impl Running {
 
     /// What happens from now on. A slow listener misses events and is told so.
     pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.0.events.get_or_init(|| broadcast::channel(256).0).subscribe()
+        self.0
+            .events
+            .get_or_init(|| broadcast::channel(256).0)
+            .subscribe()
     }
 
     /// The last lines that the guest wrote.

@@ -131,7 +131,8 @@ impl Runtime {
             return Err(InvokeError::UnknownAgent(invoke.agent));
         };
         let generation = agent.current();
-        check(generation.manifest.input.as_ref(), &invoke.input).map_err(InvokeError::InvalidInput)?;
+        check(generation.manifest.input.as_ref(), &invoke.input)
+            .map_err(InvokeError::InvalidInput)?;
         if let Some(request) = &invoke.request_id
             && let Some(running) = self.by_request(&invoke.principal, request).await?
         {
@@ -165,7 +166,12 @@ impl Runtime {
         let (chain, principal, root, labels) = match &invoke.chain {
             Some(chain) => {
                 let facts = &chain.0.facts;
-                (chain.callers(), facts.principal.clone(), facts.root, chain.0.labels())
+                (
+                    chain.callers(),
+                    facts.principal.clone(),
+                    facts.root,
+                    chain.0.labels(),
+                )
             }
             None => (Vec::new(), invoke.principal, invoke.root, BTreeSet::new()),
         };
@@ -202,7 +208,11 @@ impl Runtime {
             if let Err(error) = inner.services.store.commit(commit).await {
                 inner.live.forget(&invocation.facts.id);
                 // Another call with the same id was faster.
-                return match (&error, self.by_request(&invocation.facts.principal, request).await?) {
+                return match (
+                    &error,
+                    self.by_request(&invocation.facts.principal, request)
+                        .await?,
+                ) {
                     (CommitError::Conflict { .. }, Some(running)) => Ok(running),
                     _ => Err(InvokeError::Record(error)),
                 };
@@ -213,10 +223,16 @@ impl Runtime {
         Ok(running)
     }
 
-    async fn by_request(&self, principal: &Principal, request: &str) -> Result<Option<Running>, InvokeError> {
+    async fn by_request(
+        &self,
+        principal: &Principal,
+        request: &str,
+    ) -> Result<Option<Running>, InvokeError> {
         let store = &*self.0.services.store;
         let id = stored::by_request(store, principal.as_str(), request).await;
-        let Some(id) = id.map_err(InvokeError::Read)? else { return Ok(None) };
+        let Some(id) = id.map_err(InvokeError::Read)? else {
+            return Ok(None);
+        };
         if let Some(running) = self.running_invocation(&id) {
             return Ok(Some(running));
         }
@@ -241,7 +257,9 @@ impl Runtime {
             &loaded.limits,
             false,
         );
-        let outcome = self.guarded(&invocation, self.run_guest(loaded, state, Some(input))).await;
+        let outcome = self
+            .guarded(&invocation, self.run_guest(loaded, state, Some(input)))
+            .await;
         let outcome = checked(outcome, generation.manifest.output.as_ref(), &loaded.limits);
         if invocation.is_stored() {
             self.store_end(&invocation, &outcome).await;
@@ -296,7 +314,12 @@ impl Runtime {
     }
 
     /// Instantiates a component and, if there is an input, calls its handler.
-    pub(crate) async fn run_guest(&self, loaded: &Loaded, state: State, input: Option<String>) -> Ended {
+    pub(crate) async fn run_guest(
+        &self,
+        loaded: &Loaded,
+        state: State,
+        input: Option<String>,
+    ) -> Ended {
         let mut entry = &loaded.first;
         let mut store = self.instance_store(self.0.engines.first(), state, &loaded.limits);
         let mut instance = entry.pre.instantiate_async(&mut store).await;
@@ -361,7 +384,8 @@ impl Runtime {
             .get_or_try_init(|| async {
                 let (runtime, code) = (self.clone(), loaded.code);
                 let artifact = blocking(move || runtime.0.cache.get(&code)).await;
-                let artifact = artifact.ok_or_else(|| State::fault("no free slot for an instance"))?;
+                let artifact =
+                    artifact.ok_or_else(|| State::fault("no free slot for an instance"))?;
                 let component = artifact.load(&self.0.engines.on_demand)?;
                 Entry::new(&self.0.fallback_linker, &component, &loaded.handler)
             })
@@ -380,14 +404,20 @@ fn state_of(outcome: &Outcome) -> InvocationState {
 /// Checks a JSON text against a schema, or only that it is JSON.
 fn check(schema: Option<&Schema>, text: &str) -> Result<(), Vec<Violation>> {
     let not_json = |error: serde_json::Error| {
-        vec![Violation { path: String::new(), message: format!("it is not JSON: {error}") }]
+        vec![Violation {
+            path: String::new(),
+            message: format!("it is not JSON: {error}"),
+        }]
     };
     match schema {
         None => {
             serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(not_json)?;
             if depth(text) > DEPTH {
                 let message = format!("it is nested more than {DEPTH} levels deep");
-                return Err(vec![Violation { path: String::new(), message }]);
+                return Err(vec![Violation {
+                    path: String::new(),
+                    message,
+                }]);
             }
             Ok(())
         }
@@ -425,7 +455,11 @@ fn checked(outcome: Outcome, schema: Option<&Schema>, limits: &HostLimits) -> Ou
     {
         return Outcome::Exhausted {
             limit: Limit::Output,
-            message: format!("the answer has {} bytes; the limit is {}", outcome.weight(), limits.output_bytes),
+            message: format!(
+                "the answer has {} bytes; the limit is {}",
+                outcome.weight(),
+                limits.output_bytes
+            ),
         };
     }
     match outcome {
@@ -451,11 +485,20 @@ impl Seat {
     fn take(runtime: &Runtime, agent: Arc<Agent>) -> Result<Self, InvokeError> {
         let limits = runtime.limits();
         if !runtime.0.live.admit(limits.concurrent) {
-            return Err(InvokeError::Busy { limit: limits.concurrent, of: "of this host" });
+            return Err(InvokeError::Busy {
+                limit: limits.concurrent,
+                of: "of this host",
+            });
         }
-        let mut seat = Self { runtime: runtime.clone(), agent: None };
+        let mut seat = Self {
+            runtime: runtime.clone(),
+            agent: None,
+        };
         if !agent.admit(limits.concurrent_per_agent) {
-            return Err(InvokeError::Busy { limit: limits.concurrent_per_agent, of: "of this agent" });
+            return Err(InvokeError::Busy {
+                limit: limits.concurrent_per_agent,
+                of: "of this agent",
+            });
         }
         seat.agent = Some(agent);
         Ok(seat)

@@ -17,12 +17,18 @@ pub(crate) enum Ended {
     /// The handler returned.
     Answered(Result<String, Failure>),
     /// It did not; `hit` is the store limit that the guest ran into last.
-    Broken { error: wasmtime::Error, hit: Option<Limit> },
+    Broken {
+        error: wasmtime::Error,
+        hit: Option<Limit>,
+    },
 }
 
 impl Ended {
     pub(crate) fn broken(error: wasmtime::Error, store: &Store<State>) -> Self {
-        Self::Broken { error, hit: store.data().limiter.hit() }
+        Self::Broken {
+            error,
+            hit: store.data().limiter.hit(),
+        }
     }
 
     pub(crate) fn judge(self, invocation: &Invocation) -> Outcome {
@@ -41,13 +47,19 @@ fn judge(error: &wasmtime::Error, hit: Option<Limit>, invocation: &Invocation) -
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return match stop {
             Stop::Refused(refusal) => Outcome::Refused(Refusal::clone(refusal)),
-            Stop::Fault(message) => Outcome::HostFault { message: message.clone() },
+            Stop::Fault(message) => Outcome::HostFault {
+                message: message.clone(),
+            },
             Stop::Exhausted(limit) => exhausted(*limit),
-            Stop::Trial => Outcome::Trapped { message: stop.to_string() },
+            Stop::Trial => Outcome::Trapped {
+                message: stop.to_string(),
+            },
         };
     }
     if error.is::<PoolConcurrencyLimitError>() {
-        return Outcome::HostFault { message: "no free slot for an instance".to_owned() };
+        return Outcome::HostFault {
+            message: "no free slot for an instance".to_owned(),
+        };
     }
     if let Some(I32Exit(code)) = error.downcast_ref::<I32Exit>() {
         return trapped(format!("the agent called exit({code})"), invocation);
@@ -72,15 +84,24 @@ fn judge(error: &wasmtime::Error, hit: Option<Limit>, invocation: &Invocation) -
 /// Limits of wasmtime that have no error type of their own. The version is
 /// pinned, and a test runs into each.
 fn unnamed_limit(error: &wasmtime::Error) -> Option<Limit> {
-    if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+    if matches!(
+        error.downcast_ref::<ResourceTableError>(),
+        Some(ResourceTableError::Full)
+    ) {
         return Some(Limit::Handles);
     }
     let text = error.root_cause().to_string();
     let has = |words: &str| text.contains(words);
     if has("fuel allocated for hostcalls") {
         // Without guest code on the stack it was the answer that is too large.
-        let called = error.downcast_ref::<WasmBacktrace>().is_some_and(|trace| !trace.frames().is_empty());
-        Some(if called { Limit::HostCallBytes } else { Limit::Output })
+        let called = error
+            .downcast_ref::<WasmBacktrace>()
+            .is_some_and(|trace| !trace.frames().is_empty());
+        Some(if called {
+            Limit::HostCallBytes
+        } else {
+            Limit::Output
+        })
     } else if has("handle limit exceeded") {
         Some(Limit::Handles)
     } else if has("instance count too high") {
@@ -95,7 +116,10 @@ fn unnamed_limit(error: &wasmtime::Error) -> Option<Limit> {
 }
 
 fn exhausted(limit: Limit) -> Outcome {
-    Outcome::Exhausted { limit, message: format!("the limit of {limit} is used up") }
+    Outcome::Exhausted {
+        limit,
+        message: format!("the limit of {limit} is used up"),
+    }
 }
 
 /// A trap, with the guest's last words: a panic writes them to standard error.

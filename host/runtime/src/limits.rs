@@ -73,7 +73,9 @@ impl HostLimits {
     /// The limits of one agent: the host's own, lowered by the manifest.
     pub(crate) fn lowered(&self, manifest: &nexus_manifest::Limits) -> Self {
         let mut limits = self.clone();
-        limits.memory = manifest.memory.map_or(self.memory, |bytes| bytes.min(self.memory));
+        limits.memory = manifest
+            .memory
+            .map_or(self.memory, |bytes| bytes.min(self.memory));
         limits.cpu = manifest.cpu.map_or(self.cpu, |time| time.min(self.cpu));
         limits.wall = manifest.wall.map_or(self.wall, |time| time.min(self.wall));
         limits

@@ -84,7 +84,9 @@ impl Live {
         shard.ended.push_back((id, weight));
         shard.weight += weight;
         while shard.ended.len() > KEPT || shard.weight > KEPT_BYTES {
-            let Some((oldest, weight)) = shard.ended.pop_front() else { break };
+            let Some((oldest, weight)) = shard.ended.pop_front() else {
+                break;
+            };
             shard.weight -= weight;
             shard.all.remove(&oldest);
         }

@@ -80,7 +80,10 @@ impl Stream {
 
 impl Log {
     pub(crate) fn new(limit: u64) -> Self {
-        Self { limit, inner: Mutex::default() }
+        Self {
+            limit,
+            inner: Mutex::default(),
+        }
     }
 
     /// Takes a message; `None` if it is beyond the limit.
@@ -103,7 +106,9 @@ impl Log {
                 let text = text.trim_end_matches(['\n', '\r']);
                 lines.extend(inner.write(self.limit, time_ms, stream.level(), text));
             } else {
-                inner.total = inner.total.saturating_add(piece.len().saturating_sub(room) as u64);
+                inner.total = inner
+                    .total
+                    .saturating_add(piece.len().saturating_sub(room) as u64);
             }
         }
         lines
@@ -145,11 +150,17 @@ impl Inner {
             self.dropped += 1;
             return None;
         }
-        let line = LogLine { time_ms, level, message: escape(cut(message)) };
+        let line = LogLine {
+            time_ms,
+            level,
+            message: escape(cut(message)),
+        };
         self.kept_bytes += line.message.len();
         self.kept.push_back(line.clone());
         while self.kept_bytes > KEPT_BYTES {
-            let Some(oldest) = self.kept.pop_front() else { break };
+            let Some(oldest) = self.kept.pop_front() else {
+                break;
+            };
             self.kept_bytes -= oldest.message.len();
         }
         Some(line)

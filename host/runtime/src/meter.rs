@@ -72,14 +72,20 @@ impl Meter {
 
     /// Judges a guest that an epoch has interrupted.
     pub(crate) fn tick(&self) -> Tick {
-        let slice = self.now().saturating_sub(self.slice.load(Ordering::Relaxed));
+        let slice = self
+            .now()
+            .saturating_sub(self.slice.load(Ordering::Relaxed));
         let spent = self.spent.load(Ordering::Relaxed).saturating_add(slice);
         if spent >= self.limit {
             self.exhausted.store(true, Ordering::Relaxed);
             return Tick::Exhausted;
         }
         self.yielding.store(true, Ordering::Relaxed);
-        if spent < HOG { Tick::Yield } else { Tick::Share }
+        if spent < HOG {
+            Tick::Yield
+        } else {
+            Tick::Share
+        }
     }
 
     /// The clock that the current slice is measured with. A slice stays on one
@@ -111,13 +117,19 @@ impl Meter {
 
     fn give_up_turn(&self) {
         if self.holds_turn.swap(false, Ordering::Relaxed) {
-            self.turn.lock().unwrap_or_else(PoisonError::into_inner).take();
+            self.turn
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
         }
     }
 
     /// Runs a guest's future under this meter.
     pub(crate) fn measure<'a, F: Future>(&'a self, future: Pin<&'a mut F>) -> Measured<'a, F> {
-        Measured { meter: self, future }
+        Measured {
+            meter: self,
+            future,
+        }
     }
 }
 

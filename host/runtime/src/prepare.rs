@@ -91,7 +91,10 @@ impl Runtime {
     pub async fn prepare(&self, component: Bytes) -> Result<Prepared, PrepareError> {
         let limit = self.limits().component_bytes;
         if component.len() > limit {
-            return Err(PrepareError::TooLarge { size: component.len(), limit });
+            return Err(PrepareError::TooLarge {
+                size: component.len(),
+                limit,
+            });
         }
         let (component, digest, loaded) = self.load(component).await?;
         self.try_out(&loaded, digest).await?;
@@ -106,10 +109,19 @@ impl Runtime {
     }
 
     /// Reads, proves, compiles if the cache has nothing, and links.
-    pub(crate) async fn load(&self, component: Bytes) -> Result<(Bytes, Digest, Loaded), PrepareError> {
+    pub(crate) async fn load(
+        &self,
+        component: Bytes,
+    ) -> Result<(Bytes, Digest, Loaded), PrepareError> {
         let inspected = tokio::task::spawn_blocking(move || inspect(component)).await;
-        let Inspected { component, digest, code, manifest, imports, handler } =
-            inspected.map_err(|error| ShapeError::Malformed(error.to_string()))??;
+        let Inspected {
+            component,
+            digest,
+            code,
+            manifest,
+            imports,
+            handler,
+        } = inspected.map_err(|error| ShapeError::Malformed(error.to_string()))??;
         let runtime = self.clone();
         let cached = blocking(move || runtime.0.cache.get(&code)).await;
         let artifact = match cached {
@@ -165,9 +177,16 @@ impl Runtime {
             labels: BTreeSet::new(),
         };
         let invocation = Invocation::new(facts, &loaded.limits, BTreeSet::new(), None);
-        let state =
-            State::new(self.clone(), Arc::clone(&invocation), Arc::new(context), &loaded.limits, true);
-        let tried = self.guarded(&invocation, self.run_guest(loaded, state, None)).await;
+        let state = State::new(
+            self.clone(),
+            Arc::clone(&invocation),
+            Arc::new(context),
+            &loaded.limits,
+            true,
+        );
+        let tried = self
+            .guarded(&invocation, self.run_guest(loaded, state, None))
+            .await;
         match tried {
             Outcome::Success(_) => Ok(()),
             Outcome::Exhausted { message, .. }
@@ -209,7 +228,11 @@ fn inspect(component: Bytes) -> Result<Inspected, PrepareError> {
         digest: Digest::of(&component),
         code: package::code_digest(&component)?,
         manifest,
-        imports: shape.imports.into_iter().map(|import| import.name).collect(),
+        imports: shape
+            .imports
+            .into_iter()
+            .map(|import| import.name)
+            .collect(),
         handler,
         component,
     })

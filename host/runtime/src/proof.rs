@@ -87,12 +87,21 @@ pub enum ProofError {
 pub(crate) fn prove(shape: &Shape, manifest: &Manifest) -> Result<(), ProofError> {
     let mut used = Vec::new();
     for import in &shape.imports {
-        let refuse = |reason| Err(ProofError::NotOffered { import: import.name.clone(), reason });
+        let refuse = |reason| {
+            Err(ProofError::NotOffered {
+                import: import.name.clone(),
+                reason,
+            })
+        };
         if !import.is_interface {
             return refuse("agents import interfaces only");
         }
         match Name::parse(&import.name) {
-            Some(Name { package: "nexus:agent", interface, version }) => {
+            Some(Name {
+                package: "nexus:agent",
+                interface,
+                version,
+            }) => {
                 if !version.starts_with("0.1.") {
                     return refuse("this host speaks version 0.1 of nexus:agent");
                 }
@@ -111,7 +120,11 @@ pub(crate) fn prove(shape: &Shape, manifest: &Manifest) -> Result<(), ProofError
                         if import.functions.is_empty() {
                             continue;
                         }
-                        if !manifest.permissions.iter().any(|p| interface_of(p) == *interface) {
+                        if !manifest
+                            .permissions
+                            .iter()
+                            .any(|p| interface_of(p) == *interface)
+                        {
                             return Err(ProofError::NotCovered {
                                 import: import.name.clone(),
                                 permission,
@@ -121,7 +134,11 @@ pub(crate) fn prove(shape: &Shape, manifest: &Manifest) -> Result<(), ProofError
                     }
                 }
             }
-            Some(Name { package, interface, version }) if package.starts_with("wasi:") => {
+            Some(Name {
+                package,
+                interface,
+                version,
+            }) if package.starts_with("wasi:") => {
                 if matches!(package, "wasi:sockets" | "wasi:http") {
                     return refuse("the network is reached through `nexus:agent/http` only");
                 }
@@ -183,6 +200,10 @@ impl<'a> Name<'a> {
     fn parse(name: &'a str) -> Option<Self> {
         let (path, version) = name.split_once('@')?;
         let (package, interface) = path.split_once('/')?;
-        Some(Self { package, interface, version })
+        Some(Self {
+            package,
+            interface,
+            version,
+        })
     }
 }

@@ -22,21 +22,38 @@ impl Prepared {
         let lines = |all: &[nexus_manifest::Permission]| -> Vec<String> {
             all.iter().map(ToString::to_string).collect()
         };
-        let (powers, virtual_imports): (Vec<_>, Vec<_>) =
-            self.imports.iter().map(String::as_str).partition(|import| import.starts_with("nexus:"));
+        let (powers, virtual_imports): (Vec<_>, Vec<_>) = self
+            .imports
+            .iter()
+            .map(String::as_str)
+            .partition(|import| import.starts_with("nexus:"));
         let mut fields = origin;
         fields.extend([
             ("summary".to_owned(), json!(manifest.summary)),
             ("version".to_owned(), json!(manifest.version)),
-            ("permissions".to_owned(), json!(lines(&manifest.permissions))),
-            ("permissions_digest".to_owned(), json!(self.permissions_digest)),
+            (
+                "permissions".to_owned(),
+                json!(lines(&manifest.permissions)),
+            ),
+            (
+                "permissions_digest".to_owned(),
+                json!(self.permissions_digest),
+            ),
             ("imports".to_owned(), json!(powers)),
             // Answered by the host itself, whoever asks: no file, no network, a clock that stands.
-            ("virtual_imports".to_owned(), json!(virtual_imports.join(" "))),
+            (
+                "virtual_imports".to_owned(),
+                json!(virtual_imports.join(" ")),
+            ),
             ("component_bytes".to_owned(), json!(self.component.len())),
             (
                 "schedule".to_owned(),
-                json!(manifest.schedule.as_ref().map(|schedule| format!("{} {}", schedule.cron, schedule.zone))),
+                json!(
+                    manifest
+                        .schedule
+                        .as_ref()
+                        .map(|schedule| format!("{} {}", schedule.cron, schedule.zone))
+                ),
             ),
         ]);
         let context = Context {
@@ -78,10 +95,17 @@ impl Runtime {
             return Err(PublishError::OtherComponent);
         }
         let digest = prepared.digest;
-        let receipt = permit.start(payload).await.map_err(PublishError::NotPermitted)?;
+        let receipt = permit
+            .start(payload)
+            .await
+            .map_err(PublishError::NotPermitted)?;
         let published = self.publish(prepared, publish).await;
         let generation = published.as_ref().ok().map(|generation| generation.number);
-        let finish = Finish { ok: published.is_ok(), result: digest, detail: json!({ "generation": generation }) };
+        let finish = Finish {
+            ok: published.is_ok(),
+            result: digest,
+            detail: json!({ "generation": generation }),
+        };
         if let Err(error) = receipt.finish(finish).await {
             // The registry's own record tells of the publication already.
             tracing::warn!(%error, "the end of a publication is not recorded");

@@ -31,7 +31,11 @@ pub struct Publish {
 impl Publish {
     /// A publication by `owner`, without lineage.
     pub fn by(owner: Principal) -> Self {
-        Self { owner, lineage: None, take_over: false }
+        Self {
+            owner,
+            lineage: None,
+            take_over: false,
+        }
     }
 }
 
@@ -103,15 +107,24 @@ impl Runtime {
         let mut scan = Scan::prefix(generation_prefix(agent));
         scan.reverse = true;
         let rows = self.0.services.store.scan(GENERATIONS, scan).await?;
-        Ok(rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok()).collect())
+        Ok(rows
+            .iter()
+            .filter_map(|(_, row)| serde_json::from_slice(row).ok())
+            .collect())
     }
 
     /// The component of a kept generation, as it was published.
     pub async fn component(&self, digest: &Digest) -> Result<Bytes, BlobError> {
         let (runtime, digest) = (self.clone(), *digest);
-        blocking(move || runtime.0.services.blobs.get(&BlobId::from(digest.as_bytes())))
-            .await
-            .map(Bytes::from)
+        blocking(move || {
+            runtime
+                .0
+                .services
+                .blobs
+                .get(&BlobId::from(digest.as_bytes()))
+        })
+        .await
+        .map(Bytes::from)
     }
 
     /// Lets a prepared component answer from now on.
@@ -136,7 +149,10 @@ impl Runtime {
             && *owner != publish.owner
             && !publish.take_over
         {
-            return Err(PublishError::OwnedByAnother { agent: name, owner: owner.clone() });
+            return Err(PublishError::OwnedByAnother {
+                agent: name,
+                owner: owner.clone(),
+            });
         }
         let number = row.as_ref().map_or(1, |(_, row)| row.next);
         let generation = Arc::new(Generation {
@@ -161,7 +177,11 @@ impl Runtime {
         };
         let mut commit = Commit::new();
         expect(&mut commit, &name, row.as_ref());
-        let next = AgentRow { current: number, next: number + 1, owner: publish.owner.clone() };
+        let next = AgentRow {
+            current: number,
+            next: number + 1,
+            owner: publish.owner.clone(),
+        };
         commit.put(AGENTS, name.as_str(), encode(&next));
         commit.put(GENERATIONS, generation_key(&name, number), encode(&info));
         let dropped = self.prune(&mut commit, &name, number).await?;
@@ -175,7 +195,12 @@ impl Runtime {
                 "previous": row.as_ref().map(|(_, row)| row.current),
             }));
         self.0.services.audit.append(&mut commit, event);
-        self.0.services.store.commit(commit).await.map_err(PublishError::Commit)?;
+        self.0
+            .services
+            .store
+            .commit(commit)
+            .await
+            .map_err(PublishError::Commit)?;
 
         self.0.registry.set(Arc::clone(&generation));
         self.0.registry.tell(name, Change::Published(number));
@@ -195,11 +220,17 @@ impl Runtime {
         let Some((bytes, row)) = self.row(agent).await? else {
             return Err(PublishError::UnknownAgent(agent.clone()));
         };
-        let unknown = || PublishError::UnknownGeneration { agent: agent.clone(), number };
+        let unknown = || PublishError::UnknownGeneration {
+            agent: agent.clone(),
+            number,
+        };
         let info = self.info(agent, number).await?.ok_or_else(unknown)?;
         let generation = Arc::new(self.reload(info).await?);
         let mut commit = Commit::new();
-        let next = AgentRow { current: number, ..row.clone() };
+        let next = AgentRow {
+            current: number,
+            ..row.clone()
+        };
         expect(&mut commit, agent, Some(&(bytes, row.clone())));
         commit.put(AGENTS, agent.as_str(), encode(&next));
         let event = Event::new(EventKind::GenerationRolledBack)
@@ -208,16 +239,27 @@ impl Runtime {
             .component(generation.digest)
             .detail(serde_json::json!({ "generation": number, "previous": row.current }));
         self.0.services.audit.append(&mut commit, event);
-        self.0.services.store.commit(commit).await.map_err(PublishError::Commit)?;
+        self.0
+            .services
+            .store
+            .commit(commit)
+            .await
+            .map_err(PublishError::Commit)?;
 
         self.0.registry.set(Arc::clone(&generation));
-        self.0.registry.tell(agent.clone(), Change::RolledBack(number));
+        self.0
+            .registry
+            .tell(agent.clone(), Change::RolledBack(number));
         Ok(generation)
     }
 
     /// Removes an agent and all its generations. Invocations that run end as
     /// usual.
-    pub async fn remove(&self, agent: &AgentName, principal: &Principal) -> Result<(), PublishError> {
+    pub async fn remove(
+        &self,
+        agent: &AgentName,
+        principal: &Principal,
+    ) -> Result<(), PublishError> {
         let _changing = self.0.registry.changing.lock().await;
         let Some(row) = self.row(agent).await? else {
             return Err(PublishError::UnknownAgent(agent.clone()));
@@ -234,7 +276,12 @@ impl Runtime {
             .agent(agent.clone())
             .detail(serde_json::json!({ "generation": row.1.current }));
         self.0.services.audit.append(&mut commit, event);
-        self.0.services.store.commit(commit).await.map_err(PublishError::Commit)?;
+        self.0
+            .services
+            .store
+            .commit(commit)
+            .await
+            .map_err(PublishError::Commit)?;
 
         self.0.registry.remove(agent);
         self.0.registry.tell(agent.clone(), Change::Removed);
@@ -246,7 +293,9 @@ impl Runtime {
     pub(crate) async fn load_all(&self) -> Result<(), ReadError> {
         let rows = self.0.services.store.scan(AGENTS, Scan::default()).await?;
         for (key, value) in rows {
-            let Some(name) = std::str::from_utf8(&key).ok().and_then(|name| name.parse::<AgentName>().ok())
+            let Some(name) = std::str::from_utf8(&key)
+                .ok()
+                .and_then(|name| name.parse::<AgentName>().ok())
             else {
                 continue;
             };
@@ -274,25 +323,50 @@ impl Runtime {
     }
 
     async fn row(&self, agent: &AgentName) -> Result<Option<(Vec<u8>, AgentRow)>, PublishError> {
-        let bytes = self.0.services.store.get(AGENTS, agent.as_str().as_bytes()).await;
-        let Some(bytes) = bytes.map_err(PublishError::Read)? else { return Ok(None) };
-        let row = serde_json::from_slice(&bytes).map_err(|_| PublishError::Damaged(agent.clone()))?;
+        let bytes = self
+            .0
+            .services
+            .store
+            .get(AGENTS, agent.as_str().as_bytes())
+            .await;
+        let Some(bytes) = bytes.map_err(PublishError::Read)? else {
+            return Ok(None);
+        };
+        let row =
+            serde_json::from_slice(&bytes).map_err(|_| PublishError::Damaged(agent.clone()))?;
         Ok(Some((bytes, row)))
     }
 
-    async fn info(&self, agent: &AgentName, number: u64) -> Result<Option<GenerationInfo>, PublishError> {
+    async fn info(
+        &self,
+        agent: &AgentName,
+        number: u64,
+    ) -> Result<Option<GenerationInfo>, PublishError> {
         let key = generation_key(agent, number);
-        let bytes = self.0.services.store.get(GENERATIONS, &key).await.map_err(PublishError::Read)?;
+        let bytes = self
+            .0
+            .services
+            .store
+            .get(GENERATIONS, &key)
+            .await
+            .map_err(PublishError::Read)?;
         bytes
-            .map(|bytes| serde_json::from_slice(&bytes).map_err(|_| PublishError::Damaged(agent.clone())))
+            .map(|bytes| {
+                serde_json::from_slice(&bytes).map_err(|_| PublishError::Damaged(agent.clone()))
+            })
             .transpose()
     }
 
     /// Makes a stored generation ready again, from its artifact if that is there.
     async fn reload(&self, info: GenerationInfo) -> Result<Generation, PublishError> {
-        let component = self.component(&info.digest).await.map_err(PublishError::Blob)?;
-        let (_, digest, loaded) =
-            self.load(component).await.map_err(|error| PublishError::Load(Box::new(error)))?;
+        let component = self
+            .component(&info.digest)
+            .await
+            .map_err(PublishError::Blob)?;
+        let (_, digest, loaded) = self
+            .load(component)
+            .await
+            .map_err(|error| PublishError::Load(Box::new(error)))?;
         Ok(Generation {
             number: info.number,
             digest,
@@ -313,8 +387,10 @@ impl Runtime {
     ) -> Result<Vec<GenerationInfo>, PublishError> {
         // The current one is not among them yet.
         let before = self.generations(agent).await.map_err(PublishError::Read)?;
-        let dropped: Vec<_> =
-            before.into_iter().skip(self.0.options.kept_generations.saturating_sub(1)).collect();
+        let dropped: Vec<_> = before
+            .into_iter()
+            .skip(self.0.options.kept_generations.saturating_sub(1))
+            .collect();
         for info in &dropped {
             debug_assert!(info.number < current, "numbers count up");
             commit.delete(GENERATIONS, generation_key(agent, info.number));
@@ -328,9 +404,19 @@ impl Runtime {
             return;
         }
         // What is left behind costs space and nothing else.
-        let Ok(rows) = self.0.services.store.scan(GENERATIONS, Scan::default()).await else { return };
-        let kept: Vec<GenerationInfo> =
-            rows.iter().filter_map(|(_, row)| serde_json::from_slice(row).ok()).collect();
+        let Ok(rows) = self
+            .0
+            .services
+            .store
+            .scan(GENERATIONS, Scan::default())
+            .await
+        else {
+            return;
+        };
+        let kept: Vec<GenerationInfo> = rows
+            .iter()
+            .filter_map(|(_, row)| serde_json::from_slice(row).ok())
+            .collect();
         let runtime = self.clone();
         blocking(move || {
             for info in dropped {

@@ -130,7 +130,12 @@ impl Registry {
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Generation>> {
-        let mut all: Vec<_> = self.agents.load().values().map(|agent| agent.current()).collect();
+        let mut all: Vec<_> = self
+            .agents
+            .load()
+            .values()
+            .map(|agent| agent.current())
+            .collect();
         all.sort_unstable_by(|a, b| a.agent().cmp(b.agent()));
         all
     }
@@ -168,8 +173,11 @@ impl Registry {
     }
 
     pub(crate) fn broken(&self) -> Vec<(AgentName, String)> {
-        let mut broken: Vec<_> =
-            self.broken_map().iter().map(|(name, why)| (name.clone(), why.clone())).collect();
+        let mut broken: Vec<_> = self
+            .broken_map()
+            .iter()
+            .map(|(name, why)| (name.clone(), why.clone()))
+            .collect();
         broken.sort_unstable();
         broken
     }

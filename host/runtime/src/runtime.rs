@@ -122,7 +122,9 @@ pub(crate) struct Inner {
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Runtime").field("options", &self.0.options).finish_non_exhaustive()
+        f.debug_struct("Runtime")
+            .field("options", &self.0.options)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,15 +149,23 @@ impl Runtime {
             Ok(linker)
         };
         let (first, fallback) = (linker(engines.first()), linker(&engines.on_demand));
-        let (linker, fallback_linker) =
-            (first.map_err(OpenError::Link)?, fallback.map_err(OpenError::Link)?);
+        let (linker, fallback_linker) = (
+            first.map_err(OpenError::Link)?,
+            fallback.map_err(OpenError::Link)?,
+        );
 
         let artifacts = options.data_dir.join("artifacts");
-        let cache = Cache::open(artifacts.clone(), engine::fingerprint(engines.first()))
-            .map_err(|source| OpenError::Directory { path: artifacts, source })?;
+        let cache = Cache::open(artifacts.clone(), engine::fingerprint(engines.first())).map_err(
+            |source| OpenError::Directory {
+                path: artifacts,
+                source,
+            },
+        )?;
         let seed_path = options.data_dir.join("seed.key");
-        let seed_key = load_or_create_key(&seed_path)
-            .map_err(|source| OpenError::Directory { path: seed_path, source })?;
+        let seed_key = load_or_create_key(&seed_path).map_err(|source| OpenError::Directory {
+            path: seed_path,
+            source,
+        })?;
         let workers = tokio::runtime::Handle::current().metrics().num_workers();
 
         let runtime = Self(Arc::new(Inner {
@@ -178,7 +188,10 @@ impl Runtime {
             })
         })?;
         if interrupted > 0 {
-            tracing::info!(interrupted, "closed the invocations that the last process left");
+            tracing::info!(
+                interrupted,
+                "closed the invocations that the last process left"
+            );
         }
         runtime.load_all().await.map_err(OpenError::Read)?;
         Ok(runtime)
@@ -209,7 +222,12 @@ impl Runtime {
         let waits = |invocation: &Arc<crate::invocation::Invocation>| {
             invocation.state() == crate::invocation::InvocationState::Waiting
         };
-        self.0.live.all().iter().filter(|invocation| waits(invocation)).count()
+        self.0
+            .live
+            .all()
+            .iter()
+            .filter(|invocation| waits(invocation))
+            .count()
     }
 
     /// A handle to an invocation in memory: one that runs, or one of the last
@@ -242,7 +260,11 @@ impl Runtime {
         let stored = stored::list(self, before, limit).await?;
         // What is in memory is newer than its row.
         let known: std::collections::HashSet<_> = records.iter().map(|record| record.id).collect();
-        records.extend(stored.into_iter().filter(|record| !known.contains(&record.id)));
+        records.extend(
+            stored
+                .into_iter()
+                .filter(|record| !known.contains(&record.id)),
+        );
         records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
         records.truncate(limit);
         Ok(records)
@@ -259,7 +281,10 @@ impl Runtime {
     /// passed, then ends them. Returns when none is left.
     pub async fn drain(&self, grace: Duration) {
         self.0.draining.store(true, Ordering::Release);
-        if tokio::time::timeout(grace, self.0.live.idle()).await.is_err() {
+        if tokio::time::timeout(grace, self.0.live.idle())
+            .await
+            .is_err()
+        {
             self.cancel_all("the host is stopping");
             self.0.live.idle().await;
         }

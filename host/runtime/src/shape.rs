@@ -91,12 +91,16 @@ pub(crate) fn read(component: &[u8]) -> Result<Shape, ShapeError> {
             Payload::End(_) => depth -= 1,
             Payload::ComponentImportSection(section) if depth == 1 => {
                 for import in section {
-                    names.imports.push(import.map_err(malformed)?.name.name.to_owned());
+                    names
+                        .imports
+                        .push(import.map_err(malformed)?.name.name.to_owned());
                 }
             }
             Payload::ComponentExportSection(section) if depth == 1 => {
                 for export in section {
-                    names.exports.push(export.map_err(malformed)?.name.name.to_owned());
+                    names
+                        .exports
+                        .push(export.map_err(malformed)?.name.name.to_owned());
                 }
             }
             Payload::CodeSectionEntry(body) => {
@@ -128,7 +132,11 @@ pub(crate) fn read(component: &[u8]) -> Result<Shape, ShapeError> {
             }
             _ => (Vec::new(), false),
         };
-        Interface { name, functions, is_interface }
+        Interface {
+            name,
+            functions,
+            is_interface,
+        }
     };
     let imports = names.imports.into_iter();
     let exports = names.exports.into_iter();
@@ -155,7 +163,12 @@ struct Names {
 }
 
 fn check(function: u32, body: &FunctionBody<'_>) -> Result<(), ShapeError> {
-    let too_complex = |what, found: u64, limit: u64| ShapeError::TooComplex { function, what, found, limit };
+    let too_complex = |what, found: u64, limit: u64| ShapeError::TooComplex {
+        function,
+        what,
+        found,
+        limit,
+    };
     let malformed = |error: wasmparser::BinaryReaderError| ShapeError::Malformed(error.to_string());
     let bytes = body.range().len();
     if bytes > FUNCTION_BYTES {
@@ -176,7 +189,11 @@ fn check(function: u32, body: &FunctionBody<'_>) -> Result<(), ShapeError> {
                 open.push(true);
                 loops += 1;
                 if loops > LOOP_NESTING {
-                    return Err(too_complex("nested loops", loops as u64, LOOP_NESTING as u64));
+                    return Err(too_complex(
+                        "nested loops",
+                        loops as u64,
+                        LOOP_NESTING as u64,
+                    ));
                 }
             }
             Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => {

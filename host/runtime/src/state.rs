@@ -143,7 +143,11 @@ impl State {
 
     /// Says how far the guest is. The fraction is brought between 0.0 and 1.0.
     pub fn progress(&self, fraction: f64, message: &str) {
-        let fraction = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
+        let fraction = if fraction.is_nan() {
+            0.0
+        } else {
+            fraction.clamp(0.0, 1.0)
+        };
         let message = escape(&message[..message.floor_char_boundary(1 << 10)]);
         self.invocation.set_progress(Progress { fraction, message });
     }
@@ -162,9 +166,18 @@ impl State {
     }
 
     pub(crate) fn wasi(&mut self) -> (&mut WasiCtx, &mut ResourceTable) {
-        let Self { wasi, table, invocation, runtime, .. } = self;
+        let Self {
+            wasi,
+            table,
+            invocation,
+            runtime,
+            ..
+        } = self;
         let wasi = wasi.get_or_insert_with(|| {
-            Box::new(wasi::context(invocation, runtime.seed(&invocation.facts.id)))
+            Box::new(wasi::context(
+                invocation,
+                runtime.seed(&invocation.facts.id),
+            ))
         });
         (wasi, table)
     }
@@ -223,7 +236,11 @@ impl Observer for Watch {
     }
 
     fn resumed(&self) {
-        let asked = self.approval.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let asked = self
+            .approval
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(approval) = asked {
             self.invocation.go_on(approval);
         }

@@ -40,7 +40,13 @@ fn seal_context(id: &InvocationId) -> String {
 /// Adds the row of an invocation that goes on, and remembers that it has one.
 pub(crate) fn put(commit: &mut Commit, invocation: &Arc<Invocation>) {
     invocation.mark_stored();
-    write(commit, Row { record: invocation.record(), outcome: None });
+    write(
+        commit,
+        Row {
+            record: invocation.record(),
+            outcome: None,
+        },
+    );
 }
 
 /// Adds the row of an invocation that has just been started with a request id.
@@ -57,7 +63,10 @@ pub(crate) fn put_request(commit: &mut Commit, invocation: &Arc<Invocation>, req
 pub(crate) fn put_final(commit: &mut Commit, runtime: &Runtime, mut record: Record) {
     let outcome = record.outcome.take().and_then(|outcome| {
         let bytes = serde_json::to_vec(&outcome).ok()?;
-        let sealed = runtime.services().vault.seal(&seal_context(&record.id), &bytes);
+        let sealed = runtime
+            .services()
+            .vault
+            .seal(&seal_context(&record.id), &bytes);
         // Without a key the row still says how it ended, by its state.
         sealed.map(hex::encode).ok()
     });
@@ -91,13 +100,19 @@ pub(crate) async fn by_request(
     principal: &str,
     request: &str,
 ) -> Result<Option<InvocationId>, ReadError> {
-    let id = store.get(REQUESTS, &request_key(principal, request)).await?;
+    let id = store
+        .get(REQUESTS, &request_key(principal, request))
+        .await?;
     Ok(id.and_then(|id| String::from_utf8(id).ok()?.parse().ok()))
 }
 
 /// One row.
 pub(crate) async fn get(runtime: &Runtime, id: &InvocationId) -> Result<Option<Record>, ReadError> {
-    let bytes = runtime.services().store.get(ROWS, key(id).as_bytes()).await?;
+    let bytes = runtime
+        .services()
+        .store
+        .get(ROWS, key(id).as_bytes())
+        .await?;
     Ok(bytes.and_then(|bytes| read(runtime, &bytes)))
 }
 
@@ -114,14 +129,24 @@ pub(crate) async fn list(
         reverse: true,
     };
     let rows = runtime.services().store.scan(ROWS, scan).await?;
-    Ok(rows.iter().filter_map(|(_, bytes)| read(runtime, bytes)).collect())
+    Ok(rows
+        .iter()
+        .filter_map(|(_, bytes)| read(runtime, bytes))
+        .collect())
 }
 
 fn read(runtime: &Runtime, bytes: &[u8]) -> Option<Record> {
-    let Row { mut record, outcome } = serde_json::from_slice(bytes).ok()?;
+    let Row {
+        mut record,
+        outcome,
+    } = serde_json::from_slice(bytes).ok()?;
     record.outcome = outcome.and_then(|sealed| {
         let sealed = hex::decode(sealed).ok()?;
-        let bytes = runtime.services().vault.unseal(&seal_context(&record.id), &sealed).ok()?;
+        let bytes = runtime
+            .services()
+            .vault
+            .unseal(&seal_context(&record.id), &sealed)
+            .ok()?;
         serde_json::from_slice(&bytes).ok()
     });
     Some(record)
@@ -141,7 +166,12 @@ pub(crate) async fn interrupt_open(runtime: &Runtime) -> Result<usize, RecoverEr
     let store = &runtime.services().store;
     let mut count = 0;
     loop {
-        let scan = Scan { prefix: Vec::new(), after: None, limit: BATCH, reverse: false };
+        let scan = Scan {
+            prefix: Vec::new(),
+            after: None,
+            limit: BATCH,
+            reverse: false,
+        };
         let open = store.scan(OPEN, scan).await?;
         if open.is_empty() {
             return Ok(count);

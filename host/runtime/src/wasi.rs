@@ -18,7 +18,9 @@ use wasmtime_wasi::p2::bindings::io::poll::{Host as PollHost, HostPollable};
 use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, io, random};
 use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::random::WasiRandom;
-use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi::{
+    HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
+};
 
 use crate::invocation::Invocation;
 use crate::log::Stream;
@@ -77,8 +79,14 @@ pub(crate) fn context(invocation: &Arc<Invocation>, seed: [u8; 32]) -> WasiCtx {
         .max_random_size(RANDOM_BYTES)
         .wall_clock(GuestClock(Arc::clone(invocation)))
         .monotonic_clock(GuestClock(Arc::clone(invocation)))
-        .stdout(Output { invocation: Arc::clone(invocation), stream: Stream::Out })
-        .stderr(Output { invocation: Arc::clone(invocation), stream: Stream::Err })
+        .stdout(Output {
+            invocation: Arc::clone(invocation),
+            stream: Stream::Out,
+        })
+        .stderr(Output {
+            invocation: Arc::clone(invocation),
+            stream: Stream::Err,
+        })
         .build()
 }
 

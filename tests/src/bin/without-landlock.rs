@@ -17,7 +17,10 @@ fn main() -> anyhow::Result<()> {
     let mut words = std::env::args_os().skip(1);
     let program = words.next().context("name the program to run")?;
     let filter = SeccompFilter::new(
-        LANDLOCK.map(|call| (call, Vec::new())).into_iter().collect::<BTreeMap<_, _>>(),
+        LANDLOCK
+            .map(|call| (call, Vec::new()))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
         SeccompAction::Allow,
         SeccompAction::Errno(ENOSYS),
         std::env::consts::ARCH.try_into()?,

@@ -54,22 +54,35 @@ fn namespace() -> Option<&'static [&'static str]> {
 }
 
 /// The host on a data directory that has no more than `ROOM` left.
-#[allow(clippy::print_stdout, reason = "which of the two it was belongs into the test's output")]
+#[allow(
+    clippy::print_stdout,
+    reason = "which of the two it was belongs into the test's output"
+)]
 fn cramped(data: &Path, config: &str) -> anyhow::Result<Host> {
-    let used = |path: &Path| -> std::io::Result<u64> {
-        Ok(std::fs::metadata(path)?.len())
-    };
+    let used = |path: &Path| -> std::io::Result<u64> { Ok(std::fs::metadata(path)?.len()) };
     let (way, script, size) = match namespace() {
         Some(way) => (way, SMALL_DISK, total(data)? + ROOM),
-        None => (&["env"][..], SMALL_FILES, used(&data.join("store.redb"))? + ROOM),
+        None => (
+            &["env"][..],
+            SMALL_FILES,
+            used(&data.join("store.redb"))? + ROOM,
+        ),
     };
     println!(
         "the disk is small by {}",
-        if way[0] == "env" { "a limit on the size of files" } else { "a file system of its own" }
+        if way[0] == "env" {
+            "a limit on the size of files"
+        } else {
+            "a file system of its own"
+        }
     );
     let (data_text, size) = (data.to_string_lossy().into_owned(), size.to_string());
     let words = [way, &["sh", "-c", script, "sh", &data_text, &size]].concat();
-    Host::builder().data(data).config(config).through(&words).start()
+    Host::builder()
+        .data(data)
+        .config(config)
+        .through(&words)
+        .start()
 }
 
 /// Bytes below a directory, in whole blocks.
@@ -87,7 +100,8 @@ fn total(directory: &Path) -> std::io::Result<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t36_on_a_full_disk_what_can_not_be_recorded_does_not_happen_and_reads_go_on() -> anyhow::Result<()> {
+async fn t36_on_a_full_disk_what_can_not_be_recorded_does_not_happen_and_reads_go_on()
+-> anyhow::Result<()> {
     let origin = Origin::json(json!({ "id": 1 })).await?;
     let config = format!("[egress]\nprivate_origins = [\"{}\"]\n", origin.url());
     let directory = tempfile::tempdir()?;
@@ -96,7 +110,9 @@ async fn t36_on_a_full_disk_what_can_not_be_recorded_does_not_happen_and_reads_g
     let mut client = host.operator().await?;
     let permissions = [probe::http(&origin.url()), probe::memory("kb")];
     let permissions: Vec<&str> = permissions.iter().map(String::as_str).collect();
-    client.deploy(&probe::component("writer", &permissions)).await?;
+    client
+        .deploy(&probe::component("writer", &permissions))
+        .await?;
     let put = |number: usize, bytes: usize| v1::PutEntryRequest {
         name: format!("spaces/kb/entries/entry-{number}"),
         value: vec![b'x'; bytes],
@@ -110,7 +126,11 @@ async fn t36_on_a_full_disk_what_can_not_be_recorded_does_not_happen_and_reads_g
     // A question from before the disk is full, to be answered when it is.
     let write = Value::from(probe::post(&origin.url(), "/orders", &json!({ "n": 1 })));
     let waiting = client.invoke("writer", &write).await?;
-    assert_eq!(waiting.state(), v1::invocation::State::Waiting, "{waiting:?}");
+    assert_eq!(
+        waiting.state(),
+        v1::invocation::State::Waiting,
+        "{waiting:?}"
+    );
 
     // Far more than there is room for, in large pieces and then in small ones, until none is taken.
     let (mut taken, mut refused) = (0, None);
@@ -132,10 +152,15 @@ async fn t36_on_a_full_disk_what_can_not_be_recorded_does_not_happen_and_reads_g
     let refused = refused.unwrap();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     assert_eq!(reason(&refused), "DISK_FULL", "{refused}");
-    assert!(refused.message().contains("nothing was changed"), "{refused}");
+    assert!(
+        refused.message().contains("nothing was changed"),
+        "{refused}"
+    );
 
     // What can't be recorded does not happen: no agent, no question.
-    let deployed = client.deploy(&probe::component("another", &permissions)).await;
+    let deployed = client
+        .deploy(&probe::component("another", &permissions))
+        .await;
     assert!(deployed.is_err(), "an agent was deployed");
     let body = json!({ "n": "9".repeat(300 << 10) });
     let large = Value::from(probe::post(&origin.url(), "/orders", &body));
@@ -143,30 +168,50 @@ async fn t36_on_a_full_disk_what_can_not_be_recorded_does_not_happen_and_reads_g
     assert!(ended.outcome.is_some(), "it waits for a person: {ended:?}");
 
     // A yes counts only if it is on disk, and what it starts only after that is on disk.
-    let decided = client.decide(&waiting.approvals[0], v1::Verdict::Approve).await;
+    let decided = client
+        .decide(&waiting.approvals[0], v1::Verdict::Approve)
+        .await;
     if decided.is_ok() {
         client.ended(&waiting.name).await?;
     }
-    let started = v1::ListEventsRequest { page_size: 1_000, agent: "agents/writer".to_owned(), ..Default::default() };
+    let started = v1::ListEventsRequest {
+        page_size: 1_000,
+        agent: "agents/writer".to_owned(),
+        ..Default::default()
+    };
     let started = client.audit.list_events(started).await?.into_inner().events;
     let ours = [&waiting.name, &ended.name];
-    let started = started.iter().filter(|event| event.kind == "effect_started" && ours.contains(&&event.invocation));
+    let started = started
+        .iter()
+        .filter(|event| event.kind == "effect_started" && ours.contains(&&event.invocation));
     let started = started.count();
     assert_eq!(origin.received().len(), started, "{:?}", origin.received());
 
     // What is there can be read, by people and by agents that need no record. A look at what agents
     // keep is itself recorded, and so has to wait.
-    let kept = v1::GetEntryRequest { name: "spaces/kb/entries/entry-0".to_owned() };
+    let kept = v1::GetEntryRequest {
+        name: "spaces/kb/entries/entry-0".to_owned(),
+    };
     if let Err(status) = client.memory.get_entry(kept).await {
         assert_eq!(reason(&status), "DISK_FULL", "{status}");
     }
     client.system.get_status(v1::GetStatusRequest {}).await?;
     client.invocation(&waiting.name).await?;
-    let agents = client.agents.list_agents(v1::ListAgentsRequest::default()).await?.into_inner();
+    let agents = client
+        .agents
+        .list_agents(v1::ListAgentsRequest::default())
+        .await?
+        .into_inner();
     assert_eq!(agents.agents.len(), 1);
-    let events = client.audit.list_events(v1::ListEventsRequest::default()).await?.into_inner();
+    let events = client
+        .audit
+        .list_events(v1::ListEventsRequest::default())
+        .await?
+        .into_inner();
     assert!(!events.events.is_empty());
-    let config = client.output("writer", &json!([{ "call": "config.get" }])).await?;
+    let config = client
+        .output("writer", &json!([{ "call": "config.get" }]))
+        .await?;
     assert!(config[0].get("ok").is_some(), "{config}");
     Ok(())
 }

@@ -12,7 +12,11 @@ use super::still_answers;
 fn refused(data: &Path, config: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let file = data.with_extension("toml");
     std::fs::write(&file, config)?;
-    let Output { status, stdout, stderr } = Command::new(binary())
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(binary())
         .args(["serve", "--data"])
         .arg(data)
         .arg("--config")
@@ -23,7 +27,10 @@ fn refused(data: &Path, config: &str, arguments: &[&str]) -> anyhow::Result<Stri
         .output()?;
     let said = String::from_utf8(stderr)?;
     anyhow::ensure!(!status.success(), "it started: {said}");
-    anyhow::ensure!(status.code().is_some(), "it was killed by a signal: {status} {said}");
+    anyhow::ensure!(
+        status.code().is_some(),
+        "it was killed by a signal: {status} {said}"
+    );
     anyhow::ensure!(stdout.is_empty(), "it said it would listen");
     anyhow::ensure!(!said.contains("panicked"), "{said}");
     Ok(said)
@@ -44,8 +51,14 @@ fn a_configuration_with_an_unknown_key_is_refused() -> anyhow::Result<()> {
     ] {
         let said = refused(&data, config, LISTEN)?;
         assert!(said.contains(word), "no {word:?} in {said}");
-        assert!(said.contains("data.toml") && said.contains("--print-config"), "{said}");
-        assert!(!data.exists(), "nothing is made before the configuration is read");
+        assert!(
+            said.contains("data.toml") && said.contains("--print-config"),
+            "{said}"
+        );
+        assert!(
+            !data.exists(),
+            "nothing is made before the configuration is read"
+        );
     }
     Ok(())
 }
@@ -57,7 +70,10 @@ fn a_listener_beyond_this_machine_needs_tls_or_a_word() -> anyhow::Result<()> {
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:7420"] {
         let said = refused(&data, "", &["--listen", address])?;
         assert!(said.contains("not a loopback address"), "{said}");
-        assert!(said.contains("TLS") && said.contains("allow_plaintext"), "{said}");
+        assert!(
+            said.contains("TLS") && said.contains("allow_plaintext"),
+            "{said}"
+        );
     }
     assert!(!data.exists());
     Ok(())
@@ -67,7 +83,10 @@ fn a_listener_beyond_this_machine_needs_tls_or_a_word() -> anyhow::Result<()> {
 fn a_policy_that_can_not_be_evaluated_stops_the_start() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let policy = directory.path().join("policy.cedar");
-    std::fs::write(&policy, "permit (principal, action, resource) when { resource.colour };")?;
+    std::fs::write(
+        &policy,
+        "permit (principal, action, resource) when { resource.colour };",
+    )?;
     let config = format!("[approvals]\npolicy = {:?}\n", policy.to_string_lossy());
     let said = refused(&directory.path().join("data"), &config, LISTEN)?;
     assert!(said.contains("policy.cedar"), "{said}");
@@ -80,9 +99,15 @@ async fn a_port_and_a_data_directory_have_one_host() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let address = host.endpoint.strip_prefix("http://").unwrap();
     let said = refused(&directory.path().join("data"), "", &["--listen", address])?;
-    assert!(said.contains(address) && said.contains("--listen"), "{said}");
+    assert!(
+        said.contains(address) && said.contains("--listen"),
+        "{said}"
+    );
     let said = refused(&host.data, "", LISTEN)?;
-    assert!(said.contains("in use") && said.contains(&*host.data.to_string_lossy()), "{said}");
+    assert!(
+        said.contains("in use") && said.contains(&*host.data.to_string_lossy()),
+        "{said}"
+    );
     still_answers(&mut client).await
 }
 
@@ -91,7 +116,10 @@ async fn a_damaged_store_is_named_and_left_as_it_is() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let data = directory.path().join("data");
     let host = Host::builder().data(&data).start()?;
-    host.operator().await?.deploy(&guests::component("echo")).await?;
+    host.operator()
+        .await?
+        .deploy(&guests::component("echo"))
+        .await?;
     host.stop()?;
     let store = data.join("store.redb");
     let whole = std::fs::read(&store)?;
@@ -107,15 +135,24 @@ async fn a_damaged_store_is_named_and_left_as_it_is() -> anyhow::Result<()> {
         ("a flipped first byte", flipped(&mut (0..1))),
         ("a flipped head", flipped(&mut (0..512))),
         ("half a file", whole[..middle].to_vec()),
-        ("a flipped byte in every 64", flipped(&mut (0..whole.len()).step_by(64))),
+        (
+            "a flipped byte in every 64",
+            flipped(&mut (0..whole.len()).step_by(64)),
+        ),
         ("zeros", vec![0; whole.len()]),
     ];
     for (what, damaged) in damages {
         std::fs::write(&store, &damaged)?;
         let said = refused(&data, "", LISTEN).map_err(|error| error.context(what))?;
         assert!(said.contains("store.redb"), "{what}: {said}");
-        assert!(said.contains("damaged") && said.contains("backup"), "{what}: {said}");
-        assert!(std::fs::read(&store)? == damaged, "{what}: the file was changed");
+        assert!(
+            said.contains("damaged") && said.contains("backup"),
+            "{what}: {said}"
+        );
+        assert!(
+            std::fs::read(&store)? == damaged,
+            "{what}: the file was changed"
+        );
     }
     // Nothing else of the directory has suffered: with the file back, everything is back.
     std::fs::write(&store, &whole)?;
@@ -136,7 +173,11 @@ async fn damaged_keys_are_named_and_not_replaced() -> anyhow::Result<()> {
         std::fs::write(&key, &whole[..whole.len() / 2])?;
         let said = refused(&data, "", LISTEN)?;
         assert!(said.contains(name), "{name}: {said}");
-        assert_eq!(std::fs::read(&key)?, &whole[..whole.len() / 2], "{name} was replaced");
+        assert_eq!(
+            std::fs::read(&key)?,
+            &whole[..whole.len() / 2],
+            "{name} was replaced"
+        );
         std::fs::write(&key, &whole)?;
     }
     Host::builder().data(&data).start()?;

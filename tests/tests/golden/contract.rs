@@ -34,25 +34,43 @@ pub(crate) fn read(directory: &Path) -> Contract {
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     for (name, world) in &package.worlds {
         let world = &resolve.worlds[*world];
-        for (list, keys) in [(&mut imports, world.imports.keys()), (&mut exports, world.exports.keys())] {
+        for (list, keys) in [
+            (&mut imports, world.imports.keys()),
+            (&mut exports, world.exports.keys()),
+        ] {
             list.extend(keys.map(|key| match key {
                 WorldKey::Name(item) => format!("{name}/{item}"),
-                WorldKey::Interface(id) => format!("{name}/{}", resolve.interfaces[*id].name.as_deref().unwrap()),
+                WorldKey::Interface(id) => format!(
+                    "{name}/{}",
+                    resolve.interfaces[*id].name.as_deref().unwrap()
+                ),
             }));
         }
     }
-    Contract { items, imports, exports }
+    Contract {
+        items,
+        imports,
+        exports,
+    }
 }
 
 /// What of `before` is gone or different in `after`.
 pub(crate) fn broken(before: &Contract, after: &Contract) -> Vec<String> {
-    let items = before.items.iter().filter_map(|(item, was)| match after.items.get(item) {
-        Some(is) if is == was => None,
-        Some(is) => Some(format!("{item} was {was} and is {is}")),
-        None => Some(format!("{item} is gone")),
-    });
-    let imports = before.imports.iter().filter(|import| !after.imports.contains(import));
-    items.chain(imports.map(|import| format!("{import} is no longer imported"))).collect()
+    let items = before
+        .items
+        .iter()
+        .filter_map(|(item, was)| match after.items.get(item) {
+            Some(is) if is == was => None,
+            Some(is) => Some(format!("{item} was {was} and is {is}")),
+            None => Some(format!("{item} is gone")),
+        });
+    let imports = before
+        .imports
+        .iter()
+        .filter(|import| !after.imports.contains(import));
+    items
+        .chain(imports.map(|import| format!("{import} is no longer imported")))
+        .collect()
 }
 
 fn signature(resolve: &Resolve, function: &Function) -> String {
@@ -61,17 +79,29 @@ fn signature(resolve: &Resolve, function: &Function) -> String {
         .iter()
         .map(|parameter| format!("{}: {}", parameter.name, name(resolve, &parameter.ty)))
         .collect();
-    let result = function.result.as_ref().map(|ty| format!(" -> {}", name(resolve, ty)));
-    format!("func({}){}", parameters.join(", "), result.unwrap_or_default())
+    let result = function
+        .result
+        .as_ref()
+        .map(|ty| format!(" -> {}", name(resolve, ty)));
+    format!(
+        "func({}){}",
+        parameters.join(", "),
+        result.unwrap_or_default()
+    )
 }
 
 /// A type where it is used.
 fn name(resolve: &Resolve, ty: &Type) -> String {
-    let Type::Id(id) = ty else { return format!("{ty:?}").to_lowercase() };
+    let Type::Id(id) = ty else {
+        return format!("{ty:?}").to_lowercase();
+    };
     let def = &resolve.types[*id];
     match (&def.name, def.owner) {
         (Some(name), TypeOwner::Interface(interface)) => {
-            let interface = resolve.interfaces[interface].name.as_deref().unwrap_or_default();
+            let interface = resolve.interfaces[interface]
+                .name
+                .as_deref()
+                .unwrap_or_default();
             format!("{interface}.{name}")
         }
         _ => definition(resolve, *id),
@@ -84,7 +114,10 @@ fn definition(resolve: &Resolve, id: TypeId) -> String {
     let list = |items: Vec<String>| items.join(", ");
     match &resolve.types[id].kind {
         TypeDefKind::Record(record) => {
-            let fields = record.fields.iter().map(|field| format!("{}: {}", field.name, name(&field.ty)));
+            let fields = record
+                .fields
+                .iter()
+                .map(|field| format!("{}: {}", field.name, name(&field.ty)));
             format!("record {{{}}}", list(fields.collect()))
         }
         TypeDefKind::Variant(variant) => {
@@ -95,12 +128,21 @@ fn definition(resolve: &Resolve, id: TypeId) -> String {
             format!("variant {{{}}}", list(cases.collect()))
         }
         TypeDefKind::Enum(cases) => {
-            format!("enum {{{}}}", list(cases.cases.iter().map(|case| case.name.clone()).collect()))
+            format!(
+                "enum {{{}}}",
+                list(cases.cases.iter().map(|case| case.name.clone()).collect())
+            )
         }
-        TypeDefKind::Tuple(tuple) => format!("tuple<{}>", list(tuple.types.iter().map(name).collect())),
+        TypeDefKind::Tuple(tuple) => {
+            format!("tuple<{}>", list(tuple.types.iter().map(name).collect()))
+        }
         TypeDefKind::Option(ty) => format!("option<{}>", name(ty)),
         TypeDefKind::List(ty) => format!("list<{}>", name(ty)),
-        TypeDefKind::Result(result) => format!("result<{}, {}>", optional(&result.ok), optional(&result.err)),
+        TypeDefKind::Result(result) => format!(
+            "result<{}, {}>",
+            optional(&result.ok),
+            optional(&result.err)
+        ),
         TypeDefKind::Resource => "resource".to_owned(),
         TypeDefKind::Handle(Handle::Own(id)) => format!("own<{}>", name(&Type::Id(*id))),
         TypeDefKind::Handle(Handle::Borrow(id)) => format!("borrow<{}>", name(&Type::Id(*id))),

@@ -26,14 +26,19 @@ struct Later {
 
 impl WasiView for Later {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 type Answer<T> = wasmtime::Result<Result<T, Error>>;
 
 fn refused<T>() -> Answer<T> {
-    Ok(Err(Error::Forbidden("this host has only memory".to_owned())))
+    Ok(Err(Error::Forbidden(
+        "this host has only memory".to_owned(),
+    )))
 }
 
 impl types::Host for Later {}
@@ -88,10 +93,20 @@ impl memory::HostSpace for Later {
 
     fn get(&mut self, _: Resource<memory::Space>, key: String) -> Answer<Option<memory::Entry>> {
         let value = self.space.get(&key).cloned();
-        Ok(Ok(value.map(|value| memory::Entry { key, value, revision: 1 })))
+        Ok(Ok(value.map(|value| memory::Entry {
+            key,
+            value,
+            revision: 1,
+        })))
     }
 
-    fn scan(&mut self, _: Resource<memory::Space>, _: String, _: Option<String>, _: u32) -> Answer<memory::Page> {
+    fn scan(
+        &mut self,
+        _: Resource<memory::Space>,
+        _: String,
+        _: Option<String>,
+        _: u32,
+    ) -> Answer<memory::Page> {
         refused()
     }
 
@@ -100,7 +115,13 @@ impl memory::HostSpace for Later {
         Ok(Ok(1))
     }
 
-    fn put_if(&mut self, _: Resource<memory::Space>, _: String, _: Vec<u8>, _: Option<u64>) -> Answer<Option<u64>> {
+    fn put_if(
+        &mut self,
+        _: Resource<memory::Space>,
+        _: String,
+        _: Vec<u8>,
+        _: Option<u64>,
+    ) -> Answer<Option<u64>> {
         refused()
     }
 
@@ -124,7 +145,12 @@ impl http::HostOrigin for Later {
         refused()
     }
 
-    fn request(&mut self, _: Resource<http::Origin>, _: http::Method, _: String) -> Answer<Resource<http::Request>> {
+    fn request(
+        &mut self,
+        _: Resource<http::Origin>,
+        _: http::Method,
+        _: String,
+    ) -> Answer<Resource<http::Request>> {
         refused()
     }
 
@@ -146,27 +172,62 @@ impl http::HostRequest for Later {
         refused()
     }
 
-    fn secret_header(&mut self, _: Resource<http::Request>, _: String, _: String, _: Resource<vault::Secret>) -> Answer<()> {
+    fn secret_header(
+        &mut self,
+        _: Resource<http::Request>,
+        _: String,
+        _: String,
+        _: Resource<vault::Secret>,
+    ) -> Answer<()> {
         refused()
     }
 
-    fn secret_query(&mut self, _: Resource<http::Request>, _: String, _: Resource<vault::Secret>) -> Answer<()> {
+    fn secret_query(
+        &mut self,
+        _: Resource<http::Request>,
+        _: String,
+        _: Resource<vault::Secret>,
+    ) -> Answer<()> {
         refused()
     }
 
-    fn secret_basic(&mut self, _: Resource<http::Request>, _: String, _: Resource<vault::Secret>) -> Answer<()> {
+    fn secret_basic(
+        &mut self,
+        _: Resource<http::Request>,
+        _: String,
+        _: Resource<vault::Secret>,
+    ) -> Answer<()> {
         refused()
     }
 
-    fn secret_form(&mut self, _: Resource<http::Request>, _: String, _: Resource<vault::Secret>) -> Answer<()> {
+    fn secret_form(
+        &mut self,
+        _: Resource<http::Request>,
+        _: String,
+        _: Resource<vault::Secret>,
+    ) -> Answer<()> {
         refused()
     }
 
-    fn signature_header(&mut self, _: Resource<http::Request>, _: String, _: Vec<u8>, _: http::Encoding, _: Resource<vault::Secret>) -> Answer<()> {
+    fn signature_header(
+        &mut self,
+        _: Resource<http::Request>,
+        _: String,
+        _: Vec<u8>,
+        _: http::Encoding,
+        _: Resource<vault::Secret>,
+    ) -> Answer<()> {
         refused()
     }
 
-    fn signature_query(&mut self, _: Resource<http::Request>, _: String, _: Vec<u8>, _: http::Encoding, _: Resource<vault::Secret>) -> Answer<()> {
+    fn signature_query(
+        &mut self,
+        _: Resource<http::Request>,
+        _: String,
+        _: Vec<u8>,
+        _: http::Encoding,
+        _: Resource<vault::Secret>,
+    ) -> Answer<()> {
         refused()
     }
 
@@ -249,8 +310,12 @@ fn a_host_with_more_functions_runs_the_agent_of_before() -> anyhow::Result<()> {
     };
     let mut store = Store::new(&engine, state);
     let instance = linker.instantiate(&mut store, &agent)?;
-    let handler = instance.get_export_index(&mut store, None, "nexus:agent/handler@0.1.0").unwrap();
-    let invoke = instance.get_export_index(&mut store, Some(&handler), "invoke").unwrap();
+    let handler = instance
+        .get_export_index(&mut store, None, "nexus:agent/handler@0.1.0")
+        .unwrap();
+    let invoke = instance
+        .get_export_index(&mut store, Some(&handler), "invoke")
+        .unwrap();
     type Invoked = (Result<String, types::Failure>,);
     let invoke = instance.get_typed_func::<(&str,), Invoked>(&mut store, invoke)?;
     let steps = serde_json::json!([

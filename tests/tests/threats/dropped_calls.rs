@@ -13,10 +13,22 @@ const PLACES: usize = 8;
 /// Ends whatever still runs, by waiting for it, and by cancelling what waits for a person.
 async fn settle(client: &mut Client) -> anyhow::Result<()> {
     for state in [State::Running, State::Waiting] {
-        let request = ListInvocationsRequest { page_size: 1_000, state: state.into(), ..Default::default() };
-        let left = client.invocations.list_invocations(request).await?.into_inner().invocations;
+        let request = ListInvocationsRequest {
+            page_size: 1_000,
+            state: state.into(),
+            ..Default::default()
+        };
+        let left = client
+            .invocations
+            .list_invocations(request)
+            .await?
+            .into_inner()
+            .invocations;
         for invocation in left {
-            let cancel = nexus_proto::v1::CancelInvocationRequest { name: invocation.name, ..Default::default() };
+            let cancel = nexus_proto::v1::CancelInvocationRequest {
+                name: invocation.name,
+                ..Default::default()
+            };
             client.invocations.cancel_invocation(cancel).await?;
         }
     }
@@ -33,13 +45,26 @@ async fn t06_calls_that_are_dropped_at_any_moment_end_nothing_and_keep_no_place(
     );
     let (mut host, mut client) = host(&config).await?;
     let url = origin.url();
-    client.deploy(&probe::component("caller", &[&probe::http(&url), &probe::memory("space")])).await?;
+    client
+        .deploy(&probe::component(
+            "caller",
+            &[&probe::http(&url), &probe::memory("space")],
+        ))
+        .await?;
     let read = Value::from(probe::exchange(&url, "get", "/", &[]));
     let write = Value::from(probe::post(&url, "/", &json!({})));
     for moment in 0..200 {
         // Half of the calls take their connection with them.
-        let mut leaver = if moment % 2 == 0 { client.clone() } else { host.operator().await? };
-        let input = if moment % 4 < 2 { read.clone() } else { write.clone() };
+        let mut leaver = if moment % 2 == 0 {
+            client.clone()
+        } else {
+            host.operator().await?
+        };
+        let input = if moment % 4 < 2 {
+            read.clone()
+        } else {
+            write.clone()
+        };
         let call = tokio::spawn(async move { leaver.invoke("caller", &input).await });
         // One more turn of the scheduler each time: from before the first byte to after the last.
         for _ in 0..moment {
@@ -61,10 +86,19 @@ async fn t06_calls_that_are_dropped_at_any_moment_end_nothing_and_keep_no_place(
         assert_eq!(invocation.state(), State::Waiting, "{invocation:?}");
         waiting.push(invocation);
     }
-    let status = client.system.get_status(GetStatusRequest {}).await?.into_inner();
+    let status = client
+        .system
+        .get_status(GetStatusRequest {})
+        .await?
+        .into_inner();
     assert_eq!(status.waiting_invocations, PLACES as u64, "{status:?}");
     settle(&mut client).await?;
     // Nobody said yes to any write.
-    assert!(origin.received().iter().all(|received| received.method == "GET"));
+    assert!(
+        origin
+            .received()
+            .iter()
+            .all(|received| received.method == "GET")
+    );
     Ok(())
 }

@@ -21,7 +21,12 @@ async fn t14_an_import_beyond_the_manifest_is_refused_before_the_component_runs(
     // What each component does when it starts would be told as another error.
     let call = |name: &str| {
         let import = format!("(import \"{name}\" \"f\" (func $extra))");
-        module("17", &import, "(func $start (unreachable)) (start $start)", NULL)
+        module(
+            "17",
+            &import,
+            "(func $start (unreachable)) (start $start)",
+            NULL,
+        )
     };
     let mut components = Vec::new();
     let foreign = [
@@ -38,12 +43,21 @@ async fn t14_an_import_beyond_the_manifest_is_refused_before_the_component_runs(
     ];
     for (package, interface, version) in foreign {
         let name = format!("{package}/{interface}@{version}");
-        let offered = format!("package {package}@{version} {{ interface {interface} {{ f: func(); }} }}");
+        let offered =
+            format!("package {package}@{version} {{ interface {interface} {{ f: func(); }} }}");
         let wit = guest(&offered, &format!("import {name}"));
         components.push((name.clone(), agent_of("extra", "", &wit, &call(&name))));
     }
-    let bare = module("17", "(import \"$root\" \"system\" (func $extra))", "(func $start (unreachable)) (start $start)", NULL);
-    components.push(("system".to_owned(), agent_of("extra", "", &guest("", "import system: func()"), &bare)));
+    let bare = module(
+        "17",
+        "(import \"$root\" \"system\" (func $extra))",
+        "(func $start (unreachable)) (start $start)",
+        NULL,
+    );
+    components.push((
+        "system".to_owned(),
+        agent_of("extra", "", &guest("", "import system: func()"), &bare),
+    ));
     // The real guest imports every capability; each time the manifest lacks one.
     let all = [
         probe::http("https://example.com"),
@@ -52,9 +66,15 @@ async fn t14_an_import_beyond_the_manifest_is_refused_before_the_component_runs(
         probe::peer("callee"),
     ];
     for (lacking, interface) in ["http", "vault", "memory", "bus"].into_iter().enumerate() {
-        let granted: Vec<&str> = (0..all.len()).filter(|n| *n != lacking).map(|n| all[n].as_str()).collect();
+        let granted: Vec<&str> = (0..all.len())
+            .filter(|n| *n != lacking)
+            .map(|n| all[n].as_str())
+            .collect();
         let manifest = probe::bare_manifest("extra", &granted);
-        components.push((format!("nexus:agent/{interface}@0.1.0"), real::with_manifest("probe", &manifest)));
+        components.push((
+            format!("nexus:agent/{interface}@0.1.0"),
+            real::with_manifest("probe", &manifest),
+        ));
     }
     assert_eq!(components.len(), 15);
     for (import, component) in components {
@@ -62,10 +82,19 @@ async fn t14_an_import_beyond_the_manifest_is_refused_before_the_component_runs(
         let status = status.unwrap_or_else(|| panic!("{import} was let in"));
         assert_eq!(status.code(), Code::InvalidArgument, "{import}: {status}");
         assert_eq!(reason(&status), "MANIFEST_MISMATCH", "{import}: {status}");
-        assert!(status.message().contains(&import), "{import}: {}", status.message());
+        assert!(
+            status.message().contains(&import),
+            "{import}: {}",
+            status.message()
+        );
     }
     let request = nexus_proto::v1::ListAgentsRequest::default();
-    let agents = client.agents.list_agents(request).await?.into_inner().agents;
+    let agents = client
+        .agents
+        .list_agents(request)
+        .await?
+        .into_inner()
+        .agents;
     assert!(agents.is_empty(), "{agents:?}");
     Ok(())
 }

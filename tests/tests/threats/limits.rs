@@ -54,7 +54,11 @@ async fn every_limit_ends_the_guest_with_an_outcome_of_its_own() -> anyhow::Resu
                 ..InvokeAgentRequest::default()
             };
             let ended = client.invocations.invoke_agent(request).await?.into_inner();
-            assert_eq!(ending(&ended), expected, "{behaviour}, round {round}: {ended:?}");
+            assert_eq!(
+                ending(&ended),
+                expected,
+                "{behaviour}, round {round}: {ended:?}"
+            );
             is_well(&mut host, &mut client).await?;
         }
     }
@@ -68,7 +72,9 @@ async fn floods_end_at_a_limit_too() -> anyhow::Result<()> {
     client.deploy(&real::component("hostile")).await?;
     for behaviour in ["log-flood", "stdout-flood", "pending-flood"] {
         for _ in 0..3 {
-            let ended = client.invoke("hostile", &json!({ "do": behaviour })).await?;
+            let ended = client
+                .invoke("hostile", &json!({ "do": behaviour }))
+                .await?;
             assert!(
                 limit(&ended).is_some() || ending(&ended).starts_with("failure"),
                 "{behaviour}: {ended:?}"
@@ -91,7 +97,9 @@ async fn t01_looping_guests_do_not_keep_others_from_their_answers() -> anyhow::R
                 let mut endings = Vec::new();
                 // One follows the other, so that at every moment some of them compute.
                 while !enough.load(Ordering::Relaxed) {
-                    let ended = client.invoke("hostile", &json!({ "do": "cpu-loop" })).await?;
+                    let ended = client
+                        .invoke("hostile", &json!({ "do": "cpu-loop" }))
+                        .await?;
                     endings.push(limit(&ended));
                 }
                 anyhow::Ok(endings)
@@ -105,7 +113,10 @@ async fn t01_looping_guests_do_not_keep_others_from_their_answers() -> anyhow::R
     enough.store(true, Ordering::Relaxed);
     for looper in loopers {
         let endings = looper.await??;
-        assert!(endings.iter().all(|ended| *ended == Some(Limit::Cpu)), "{endings:?}");
+        assert!(
+            endings.iter().all(|ended| *ended == Some(Limit::Cpu)),
+            "{endings:?}"
+        );
         assert!(!endings.is_empty());
     }
     assert_eq!(answered, 200);
@@ -119,10 +130,54 @@ async fn t02_what_one_guest_takes_in_memory_tables_and_instances_is_counted_toge
     let before = host.resident_bytes()?;
     // Ends at its limit while it runs.
     let running = [
-        ("grow", module("17", "", "", &format!("(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable {NULL}")), Limit::Memory),
-        ("touch", module("17", "", "", &format!("(local $at i32) (loop $l (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) (memory.fill (i32.shl (i32.sub (memory.size) (i32.const 16)) (i32.const 16)) (i32.const 1) (i32.const 1048576)) (br $l)) {NULL}")), Limit::Memory),
-        ("leap", module("17", "", "", &format!("(if (i32.eq (memory.grow (i32.const 60000)) (i32.const -1)) (then unreachable)) {NULL}")), Limit::Memory),
-        ("table", module("17", "", "(table $t 1 funcref)", &format!("(loop $l (br_if $l (i32.ne (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1)))) unreachable {NULL}")), Limit::Tables),
+        (
+            "grow",
+            module(
+                "17",
+                "",
+                "",
+                &format!(
+                    "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 1)) (i32.const -1)))) unreachable {NULL}"
+                ),
+            ),
+            Limit::Memory,
+        ),
+        (
+            "touch",
+            module(
+                "17",
+                "",
+                "",
+                &format!(
+                    "(local $at i32) (loop $l (if (i32.eq (memory.grow (i32.const 16)) (i32.const -1)) (then unreachable)) (memory.fill (i32.shl (i32.sub (memory.size) (i32.const 16)) (i32.const 16)) (i32.const 1) (i32.const 1048576)) (br $l)) {NULL}"
+                ),
+            ),
+            Limit::Memory,
+        ),
+        (
+            "leap",
+            module(
+                "17",
+                "",
+                "",
+                &format!(
+                    "(if (i32.eq (memory.grow (i32.const 60000)) (i32.const -1)) (then unreachable)) {NULL}"
+                ),
+            ),
+            Limit::Memory,
+        ),
+        (
+            "table",
+            module(
+                "17",
+                "",
+                "(table $t 1 funcref)",
+                &format!(
+                    "(loop $l (br_if $l (i32.ne (table.grow $t (ref.null func) (i32.const 1000)) (i32.const -1)))) unreachable {NULL}"
+                ),
+            ),
+            Limit::Tables,
+        ),
     ];
     for (name, module, expected) in running {
         client.deploy(&agent(name, "", &module)).await?;
@@ -139,16 +194,50 @@ async fn t02_what_one_guest_takes_in_memory_tables_and_instances_is_counted_toge
         super::guests::pack("many", "", wat::parse_str(text).unwrap())
     };
     let refused = [
-        ("a whole address space", agent("many", "", &module("65536", "", "", NULL))),
-        ("more memory than there may be", agent("many", "", &module("1100", "", "", NULL))),
-        ("a table of ten million", agent("many", "", &module("17", "", "(table 10000000 funcref)", NULL))),
-        ("tables of a hundred thousand together", agent("many", "", &module("17", "", &many(4, "(table 30000 funcref)"), NULL))),
+        (
+            "a whole address space",
+            agent("many", "", &module("65536", "", "", NULL)),
+        ),
+        (
+            "more memory than there may be",
+            agent("many", "", &module("1100", "", "", NULL)),
+        ),
+        (
+            "a table of ten million",
+            agent(
+                "many",
+                "",
+                &module("17", "", "(table 10000000 funcref)", NULL),
+            ),
+        ),
+        (
+            "tables of a hundred thousand together",
+            agent(
+                "many",
+                "",
+                &module("17", "", &many(4, "(table 30000 funcref)"), NULL),
+            ),
+        ),
         ("65 instances", instances("", 65)),
         ("1,000 instances", instances("", 1_000)),
         ("1,000 memories", instances("(memory 1)", 1_000)),
         ("nine memories", instances("(memory 1)", 9)),
-        ("60 instances with tables", instances("(table 10000 funcref)", 60)),
-        ("300 modules", super::guests::pack("many", "", wat::parse_str(format!("(component {} {HANDLER})", many(300, "(core module)"))).unwrap())),
+        (
+            "60 instances with tables",
+            instances("(table 10000 funcref)", 60),
+        ),
+        (
+            "300 modules",
+            super::guests::pack(
+                "many",
+                "",
+                wat::parse_str(format!(
+                    "(component {} {HANDLER})",
+                    many(300, "(core module)")
+                ))
+                .unwrap(),
+            ),
+        ),
     ];
     for (what, component) in refused {
         let refused = client.deploy(&component).await;
@@ -159,7 +248,11 @@ async fn t02_what_one_guest_takes_in_memory_tables_and_instances_is_counted_toge
     }
     let grown = host.resident_bytes()?.saturating_sub(before);
     // One guest at a time had 64 MiB.
-    assert!(grown < 128 << 20, "the host has grown by {} MiB", grown >> 20);
+    assert!(
+        grown < 128 << 20,
+        "the host has grown by {} MiB",
+        grown >> 20
+    );
     Ok(())
 }
 
@@ -188,26 +281,45 @@ const HANDLER: &str = r#"
 async fn t03_a_hundred_huge_strings_at_once_cost_the_host_nothing() -> anyhow::Result<()> {
     let (mut host, mut client) = host("[runtime]\nworkers = 2\n").await?;
     // 120 MiB that the guest has not even touched, offered as one log message.
-    let huge = format!("(call $log (i32.const 1) (i32.const 65536) (i32.const {})) {NULL}", 119 << 20);
-    client.deploy(&agent("huge", "", &module("1920", LOG, "", &huge))).await?;
+    let huge = format!(
+        "(call $log (i32.const 1) (i32.const 65536) (i32.const {})) {NULL}",
+        119 << 20
+    );
+    client
+        .deploy(&agent("huge", "", &module("1920", LOG, "", &huge)))
+        .await?;
     // An answer that claims four gigabytes, from a guest that has one megabyte.
     let claim = "(call $ok (i32.const 1024) (i32.const -1))";
-    client.deploy(&agent("claim", "", &module("17", "", "", claim))).await?;
+    client
+        .deploy(&agent("claim", "", &module("17", "", "", claim)))
+        .await?;
     let before = host.resident_bytes()?;
     let calls = (0..100).map(|number| {
         let mut client = client.clone();
         let name = if number % 4 == 3 { "claim" } else { "huge" };
-        tokio::spawn(async move { client.invoke(name, &json!({})).await.map(|ended| (name, ended)) })
+        tokio::spawn(async move {
+            client
+                .invoke(name, &json!({}))
+                .await
+                .map(|ended| (name, ended))
+        })
     });
     for call in calls.collect::<Vec<_>>() {
         let (name, ended) = call.await??;
         match name {
             "huge" => assert_eq!(limit(&ended), Some(Limit::HostCallBytes), "{ended:?}"),
-            _ => assert!(matches!(ending(&ended).as_str(), "trap" | "exhausted OutputBytes"), "{ended:?}"),
+            _ => assert!(
+                matches!(ending(&ended).as_str(), "trap" | "exhausted OutputBytes"),
+                "{ended:?}"
+            ),
         }
     }
     let grown = host.resident_bytes()?.saturating_sub(before);
-    assert!(grown < 64 << 20, "the host has grown by {} MiB", grown >> 20);
+    assert!(
+        grown < 64 << 20,
+        "the host has grown by {} MiB",
+        grown >> 20
+    );
     is_well(&mut host, &mut client).await
 }
 

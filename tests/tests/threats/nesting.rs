@@ -22,7 +22,9 @@ async fn t07_recursion_ends_at_the_stack_limit_on_every_thread_at_once() -> anyh
         let deep: Vec<_> = (0..8)
             .map(|_| {
                 let mut client = client.clone();
-                tokio::spawn(async move { client.invoke("hostile", &json!({ "do": "stack" })).await })
+                tokio::spawn(
+                    async move { client.invoke("hostile", &json!({ "do": "stack" })).await },
+                )
             })
             .collect();
         for ended in deep {
@@ -76,9 +78,15 @@ async fn t07_deeply_nested_input_is_refused_by_every_parser() -> anyhow::Result<
         "[".repeat(DEEP),
     ];
     for line in lines {
-        assert!(manifest("deep", &line).len() < 128 << 10, "refused for its size alone");
+        assert!(
+            manifest("deep", &line).len() < 128 << 10,
+            "refused for its size alone"
+        );
         let packed = pack("deep", &line, bare.clone());
-        let status = client.upload(&packed, Default::default()).await.unwrap_err();
+        let status = client
+            .upload(&packed, Default::default())
+            .await
+            .unwrap_err();
         let begin: String = line.chars().take(40).collect();
         assert_eq!(status.code(), Code::InvalidArgument, "{begin}: {status}");
         assert_eq!(reason(&status), "INVALID_MANIFEST", "{begin}: {status}");

@@ -126,7 +126,10 @@ impl Raw {
             let _ = writer.shutdown().await;
         };
         let (all, ()) = tokio::join!(listening, writing);
-        let mut heard = Heard { closed: true, ..Heard::default() };
+        let mut heard = Heard {
+            closed: true,
+            ..Heard::default()
+        };
         let mut at = 0;
         while let Some(head) = all.get(at..at + 9) {
             heard.refused += usize::from(head[3] == RST_STREAM);
@@ -146,21 +149,33 @@ async fn t32_huge_messages_and_headers_are_refused_and_the_connection_goes_on() 
         input: format!("\"{}\"", "x".repeat(bytes)),
         ..InvokeAgentRequest::default()
     };
-    let status = client.invocations.invoke_agent(message(5 << 20)).await.unwrap_err();
+    let status = client
+        .invocations
+        .invoke_agent(message(5 << 20))
+        .await
+        .unwrap_err();
     assert!(
         matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted),
         "{status}"
     );
     // Within a message, beyond an input.
-    let status = client.invocations.invoke_agent(message(7 << 19)).await.unwrap_err();
+    let status = client
+        .invocations
+        .invoke_agent(message(7 << 19))
+        .await
+        .unwrap_err();
     assert_eq!(reason(&status), "INVALID_FIELD", "{status}");
 
     let mut large = tonic::Request::new(GetStatusRequest {});
-    large.metadata_mut().insert("x-large", "x".repeat(20 << 10).parse()?);
+    large
+        .metadata_mut()
+        .insert("x-large", "x".repeat(20 << 10).parse()?);
     let refused = client.system.get_status(large).await;
     assert!(refused.is_err(), "{refused:?}");
     let mut ordinary = tonic::Request::new(GetStatusRequest {});
-    ordinary.metadata_mut().insert("x-ordinary", "x".repeat(8 << 10).parse()?);
+    ordinary
+        .metadata_mut()
+        .insert("x-ordinary", "x".repeat(8 << 10).parse()?);
     client.system.get_status(ordinary).await?;
     is_well(&mut host, &mut client).await
 }
@@ -172,9 +187,13 @@ async fn t32_one_connection_has_a_bounded_number_of_streams() -> anyhow::Result<
     let block = request(host.token());
     // Begun and never ended.
     for number in 0..1_500 {
-        raw.0.write_all(&frame(HEADERS, END_HEADERS, 2 * number + 1, &block)).await?;
+        raw.0
+            .write_all(&frame(HEADERS, END_HEADERS, 2 * number + 1, &block))
+            .await?;
     }
-    let heard = raw.listen(|heard| heard.refused == 1_500 - 1_024 || heard.goodbye).await;
+    let heard = raw
+        .listen(|heard| heard.refused == 1_500 - 1_024 || heard.goodbye)
+        .await;
     assert_eq!(heard.refused, 1_500 - 1_024, "{heard:?}");
     // It holds its own connection up, and nobody else's.
     is_well(&mut host, &mut client).await
@@ -202,18 +221,27 @@ async fn t32_floods_of_frames_end_the_connection_and_nothing_else() -> anyhow::R
     raw.0.write_all(&frame(HEADERS, 0, 1, &block)).await?;
     let more = frame(CONTINUATION, 0, 1, &fields(&[("x-more", &"y".repeat(200))]));
     let (taken, heard) = raw.flood(&more.repeat(64), 1_000).await;
-    assert!(heard.goodbye || taken < more.len() * 64_000, "continuations: {heard:?}, {taken}");
+    assert!(
+        heard.goodbye || taken < more.len() * 64_000,
+        "continuations: {heard:?}, {taken}"
+    );
     is_well(&mut host, &mut client).await?;
 
     // Data that is none.
     let mut raw = Raw::open(&host).await?;
-    raw.0.write_all(&frame(HEADERS, END_HEADERS, 1, &block)).await?;
+    raw.0
+        .write_all(&frame(HEADERS, END_HEADERS, 1, &block))
+        .await?;
     let nothing = frame(DATA, 0, 1, &[]).repeat(1_000);
     raw.flood(&nothing, 200).await;
     is_well(&mut host, &mut client).await?;
 
     // What is no HTTP/2 at all.
-    for garbage in [&b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"[..], &[0xff; 4096], b"\x16\x03\x01\x02\x00\x01"] {
+    for garbage in [
+        &b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"[..],
+        &[0xff; 4096],
+        b"\x16\x03\x01\x02\x00\x01",
+    ] {
         let mut stream = TcpStream::connect(host.endpoint.strip_prefix("http://").unwrap()).await?;
         let _ = stream.write_all(garbage).await;
         let _ = stream.shutdown().await;
@@ -222,7 +250,11 @@ async fn t32_floods_of_frames_end_the_connection_and_nothing_else() -> anyhow::R
         is_well(&mut host, &mut client).await?;
     }
     let grown = host.resident_bytes()?.saturating_sub(before);
-    assert!(grown < 64 << 20, "the host has grown by {} MiB", grown >> 20);
+    assert!(
+        grown < 64 << 20,
+        "the host has grown by {} MiB",
+        grown >> 20
+    );
     Ok(())
 }
 
@@ -236,10 +268,18 @@ async fn t32_two_hundred_silent_clients_hold_nobody_up() -> anyhow::Result<()> {
         let mut raw = Raw::open(&host).await?;
         // Some stop within a frame, some within a message, some say nothing.
         match number % 3 {
-            0 => raw.0.write_all(&frame(HEADERS, END_HEADERS, 1, &block)[..20]).await?,
+            0 => {
+                raw.0
+                    .write_all(&frame(HEADERS, END_HEADERS, 1, &block)[..20])
+                    .await?
+            }
             1 => {
-                raw.0.write_all(&frame(HEADERS, END_HEADERS, 1, &block)).await?;
-                raw.0.write_all(&frame(DATA, 0, 1, &[0, 0, 0x40, 0, 0, 1, 2])).await?;
+                raw.0
+                    .write_all(&frame(HEADERS, END_HEADERS, 1, &block))
+                    .await?;
+                raw.0
+                    .write_all(&frame(DATA, 0, 1, &[0, 0, 0x40, 0, 0, 1, 2]))
+                    .await?;
             }
             _ => {}
         }
@@ -249,7 +289,11 @@ async fn t32_two_hundred_silent_clients_hold_nobody_up() -> anyhow::Result<()> {
         is_well(&mut host, &mut client).await?;
     }
     let grown = host.resident_bytes()?.saturating_sub(before);
-    assert!(grown < 64 << 20, "the host has grown by {} MiB", grown >> 20);
+    assert!(
+        grown < 64 << 20,
+        "the host has grown by {} MiB",
+        grown >> 20
+    );
     drop(silent);
     is_well(&mut host, &mut client).await
 }
@@ -259,7 +303,9 @@ async fn t32_a_stop_does_not_wait_for_silent_clients_for_ever() -> anyhow::Resul
     let (host, mut client) = host("[server]\ndrain_seconds = 1\n").await?;
     client.deploy(&real::component("hostile")).await?;
     let mut raw = Raw::open(&host).await?;
-    raw.0.write_all(&frame(HEADERS, END_HEADERS, 1, &request(host.token()))).await?;
+    raw.0
+        .write_all(&frame(HEADERS, END_HEADERS, 1, &request(host.token())))
+        .await?;
     // Generous: it is only there so that a failure is a failure and not a hanging test.
     let stopped = tokio::task::spawn_blocking(|| host.stop());
     let status = tokio::time::timeout(Duration::from_secs(60), stopped).await???;

@@ -43,7 +43,9 @@ impl Options {
     }
 
     fn libraries(&self) -> PathBuf {
-        self.libraries.clone().unwrap_or_else(|| self.directory.join(LIBRARIES))
+        self.libraries
+            .clone()
+            .unwrap_or_else(|| self.directory.join(LIBRARIES))
     }
 }
 

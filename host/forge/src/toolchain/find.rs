@@ -119,7 +119,11 @@ fn fingerprint(rustc: &Path, sysroot: &Path) -> Result<Fingerprint, Error> {
 fn locate(program: &'static str, named: Option<&Path>) -> Result<PathBuf, Error> {
     if let Some(path) = named {
         let path = path.to_owned();
-        return if path.is_file() { Ok(path) } else { Err(Error::NotThere { program, path }) };
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            Err(Error::NotThere { program, path })
+        };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let home = std::env::var_os("CARGO_HOME")

@@ -36,10 +36,15 @@ impl Warm {
     /// first if they are not there. A build that is interrupted leaves nothing
     /// that is taken for a whole one.
     pub(crate) async fn open(directory: &Path, toolchain: Toolchain) -> Result<Self, Error> {
-        let directory = &std::fs::canonicalize(directory).map_err(Error::io("resolve", directory))?;
+        let directory =
+            &std::fs::canonicalize(directory).map_err(Error::io("resolve", directory))?;
         let home = directory.join(toolchain.key());
         // Several builders may share the directory: one builds, the others wait for it.
-        let _building = if home.join(INDEX).is_file() { None } else { Some(lock(directory).await?) };
+        let _building = if home.join(INDEX).is_file() {
+            None
+        } else {
+            Some(lock(directory).await?)
+        };
         if !home.join(INDEX).is_file() {
             let stage = tempdir(directory, "building-")?;
             let built = build(&stage.0, &toolchain).await?;
@@ -71,7 +76,9 @@ async fn lock(directory: &Path) -> Result<std::fs::File, Error> {
         file.lock().map_err(Error::io("lock", &path))?;
         Ok(file)
     });
-    locked.await.map_err(|error| Error::Warm(error.to_string()))?
+    locked
+        .await
+        .map_err(|error| Error::Warm(error.to_string()))?
 }
 
 /// A directory that goes away with its owner.

@@ -25,8 +25,14 @@ async fn a_call_begun_after_a_publication_gets_the_new_generation() {
     for number in 1..=7 {
         let generation = host.publish(numbered(number)).await;
         assert_eq!(generation.number, u64::from(number));
-        assert_eq!(host.outcome("counter", "null").await, success(&number.to_string()));
-        assert_eq!(changes.recv().await.unwrap().change, Change::Published(u64::from(number)));
+        assert_eq!(
+            host.outcome("counter", "null").await,
+            success(&number.to_string())
+        );
+        assert_eq!(
+            changes.recv().await.unwrap().change,
+            Change::Published(u64::from(number))
+        );
     }
     let kept = host.runtime.generations(&name("counter")).await.unwrap();
     let kept: Vec<_> = kept.iter().map(|info| info.number).collect();
@@ -36,12 +42,16 @@ async fn a_call_begun_after_a_publication_gets_the_new_generation() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn swaps_under_load_lose_no_call_and_never_go_back() {
     let host = Host::new().await;
-    let prepared: Vec<_> = futures::future::join_all((1..=2).map(|n| host.runtime.prepare(numbered(n))))
+    let prepared: Vec<_> =
+        futures::future::join_all((1..=2).map(|n| host.runtime.prepare(numbered(n))))
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
+    host.runtime
+        .publish(prepared[0].clone(), Publish::by(me()))
         .await
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
-    host.runtime.publish(prepared[0].clone(), Publish::by(me())).await.unwrap();
+        .unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let load = {
         let (runtime, stop) = (host.runtime.clone(), Arc::clone(&stop));
@@ -58,7 +68,10 @@ async fn swaps_under_load_lose_no_call_and_never_go_back() {
         })
     };
     for swap in 0..100 {
-        host.runtime.publish(prepared[swap % 2].clone(), Publish::by(me())).await.unwrap();
+        host.runtime
+            .publish(prepared[swap % 2].clone(), Publish::by(me()))
+            .await
+            .unwrap();
         let expected = if swap % 2 == 0 { "1" } else { "2" };
         assert_eq!(host.outcome("counter", "null").await, success(expected));
     }
@@ -71,11 +84,17 @@ async fn an_earlier_generation_answers_again() {
     let host = Host::new().await;
     host.publish(numbered(1)).await;
     host.publish(numbered(2)).await;
-    host.runtime.rollback(&name("counter"), 1, &me()).await.unwrap();
+    host.runtime
+        .rollback(&name("counter"), 1, &me())
+        .await
+        .unwrap();
     assert_eq!(host.outcome("counter", "null").await, success("1"));
     assert_eq!(host.publish(numbered(3)).await.number, 3);
     let gone = host.runtime.rollback(&name("counter"), 9, &me()).await;
-    assert!(matches!(gone, Err(PublishError::UnknownGeneration { number: 9, .. })));
+    assert!(matches!(
+        gone,
+        Err(PublishError::UnknownGeneration { number: 9, .. })
+    ));
 }
 
 #[tokio::test]
@@ -87,8 +106,14 @@ async fn an_agent_belongs_to_its_owner() {
     let refused = host.runtime.publish(prepared.clone(), other.clone()).await;
     assert!(matches!(refused, Err(PublishError::OwnedByAnother { owner, .. }) if owner == me()));
     assert_eq!(host.outcome("counter", "null").await, success("1"));
-    let agreed = Publish { take_over: true, ..other };
-    assert_eq!(host.runtime.publish(prepared, agreed).await.unwrap().number, 2);
+    let agreed = Publish {
+        take_over: true,
+        ..other
+    };
+    assert_eq!(
+        host.runtime.publish(prepared, agreed).await.unwrap().number,
+        2
+    );
 }
 
 #[tokio::test]
@@ -102,7 +127,12 @@ async fn a_removed_agent_is_gone_after_a_restart_too() {
     let dir = Arc::clone(&host.dir);
     drop(host);
     let host = Host::open(dir, |_| {}).await;
-    let names: Vec<_> = host.runtime.list().iter().map(|g| g.agent().to_string()).collect();
+    let names: Vec<_> = host
+        .runtime
+        .list()
+        .iter()
+        .map(|g| g.agent().to_string())
+        .collect();
     assert_eq!(names, ["echo"]);
     assert_eq!(host.outcome("echo", "5").await, success("5"));
 }
@@ -141,7 +171,10 @@ async fn a_request_id_finds_the_same_invocation_again() {
     let first = host.runtime.invoke(once.clone()).await.unwrap();
     let answer = first.outcome().await;
     let again = host.runtime.invoke(once.clone()).await.unwrap();
-    assert_eq!((again.id(), again.outcome().await), (first.id(), answer.clone()));
+    assert_eq!(
+        (again.id(), again.outcome().await),
+        (first.id(), answer.clone())
+    );
     let (id, dir) = (first.id(), Arc::clone(&host.dir));
     drop((first, again, host));
     let host = Host::open(dir, |_| {}).await;

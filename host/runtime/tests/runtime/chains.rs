@@ -23,8 +23,18 @@ async fn a_callee_knows_its_callers_and_a_circle_is_refused() {
     let first = host.start("first", "null").await;
     assert_eq!(said(&first).await, ["success"]);
     let all = host.runtime.invocations(None, 10).await.unwrap();
-    let second = all.iter().find(|record| record.agent.as_str() == "second").unwrap();
-    assert_eq!(second.chain.iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["first"]);
+    let second = all
+        .iter()
+        .find(|record| record.agent.as_str() == "second")
+        .unwrap();
+    assert_eq!(
+        second
+            .chain
+            .iter()
+            .map(|name| name.as_str())
+            .collect::<Vec<_>>(),
+        ["first"]
+    );
     let second = host.runtime.running_invocation(&second.id).unwrap();
     assert!(said(&second).await[0].contains("circle"));
 }
@@ -33,12 +43,19 @@ async fn a_callee_knows_its_callers_and_a_circle_is_refused() {
 async fn a_chain_is_at_most_eight_agents_long() {
     let host = Host::new().await;
     for number in 1..=9 {
-        host.publish(calls(&format!("agent-{number}"), &format!("agent-{}", number + 1))).await;
+        host.publish(calls(
+            &format!("agent-{number}"),
+            &format!("agent-{}", number + 1),
+        ))
+        .await;
     }
     said(&host.start("agent-1", "null").await).await;
     let all = host.runtime.invocations(None, 20).await.unwrap();
     assert_eq!(all.len(), 8);
-    let last = all.iter().find(|record| record.agent.as_str() == "agent-8").unwrap();
+    let last = all
+        .iter()
+        .find(|record| record.agent.as_str() == "agent-8")
+        .unwrap();
     let last = host.runtime.running_invocation(&last.id).unwrap();
     assert!(said(&last).await[0].contains("8 agents long"));
 }
@@ -53,7 +70,8 @@ async fn one_invocation_calls_at_most_thirty_two_times() {
            (br_if $again (i32.lt_u (local.get $n) (i32.const 33)))) {NULL}",
         log(1053, 3)
     );
-    host.publish(agent("caller", "[config]\npeer = \"peer\"\n", LOG, &body)).await;
+    host.publish(agent("caller", "[config]\npeer = \"peer\"\n", LOG, &body))
+        .await;
     let said = said(&host.start("caller", "null").await).await;
     assert_eq!(said.iter().filter(|line| *line == "success").count(), 32);
     assert!(said[32].contains("32 times"));
@@ -62,7 +80,8 @@ async fn one_invocation_calls_at_most_thirty_two_times() {
 #[tokio::test]
 async fn a_callee_ends_with_its_caller() {
     let host = Host::new().await;
-    host.publish(agent("waits", "", LOG, &format!("{} {NULL}", log(1057, 4)))).await;
+    host.publish(agent("waits", "", LOG, &format!("{} {NULL}", log(1057, 4))))
+        .await;
     host.publish(calls("caller", "waits")).await;
     let caller = host.start("caller", "null").await;
     let callee = loop {

@@ -17,10 +17,16 @@ async fn a_component_compiled_in_the_child_runs() {
 
 #[tokio::test]
 async fn a_compiler_without_room_ends_and_the_host_goes_on() {
-    let limits = nexus_sandbox::Limits { address_space: 8 << 20, ..Default::default() };
+    let limits = nexus_sandbox::Limits {
+        address_space: 8 << 20,
+        ..Default::default()
+    };
     let host = Host::with(|options| options.compiler = child().limits(limits)).await;
     let refused = host.runtime.prepare(agent("echo", "", "", ECHO)).await;
-    assert!(matches!(refused, Err(PrepareError::Compile(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(PrepareError::Compile(_))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -30,9 +36,12 @@ async fn bombs_are_refused_before_they_reach_the_compiler() {
     let locals = format!("(local {})", "i32 ".repeat(10_001));
     let long = "(drop (i64.const 9223372036854775807))".repeat(100_000);
     for (what, function) in [("nested loops", loops), ("locals", locals), ("bytes", long)] {
-        let module = crate::guests::module("", ECHO)
-            .replace("(func $forever", &format!("(func $bomb {function}) (func $forever"));
-        let packed = nexus_manifest::package::pack(&component(&module), &manifest("bomb", "")).unwrap();
+        let module = crate::guests::module("", ECHO).replace(
+            "(func $forever",
+            &format!("(func $bomb {function}) (func $forever"),
+        );
+        let packed =
+            nexus_manifest::package::pack(&component(&module), &manifest("bomb", "")).unwrap();
         let refused = host.runtime.prepare(packed.into()).await.unwrap_err();
         assert!(refused.to_string().contains(what), "{refused}");
     }

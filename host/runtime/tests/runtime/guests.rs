@@ -53,8 +53,7 @@ pub(crate) const ECHO: &str = "(call $ok (local.get $ptr) (local.get $len))";
 pub(crate) const LOG: &str =
     r#"(import "nexus:agent/log@0.1.0" "write" (func $log (param i32 i32 i32)))"#;
 /// The import of `space.open`, as `$open`.
-pub(crate) const OPEN: &str =
-    r#"(import "nexus:agent/memory@0.1.0" "[static]space.open" (func $open (param i32 i32 i32 i32)))"#;
+pub(crate) const OPEN: &str = r#"(import "nexus:agent/memory@0.1.0" "[static]space.open" (func $open (param i32 i32 i32 i32)))"#;
 
 /// A call of `log.write` with a word of the data segment.
 pub(crate) fn log(at: u32, len: u32) -> String {
@@ -85,13 +84,21 @@ pub(crate) fn component_with(wit: &str, module: &str) -> Vec<u8> {
 }
 
 fn agent_package(resolve: &mut Resolve) -> PackageId {
-    resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit")).unwrap().0
+    resolve
+        .push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit"))
+        .unwrap()
+        .0
 }
 
 fn encode(module: &str, resolve: &Resolve, world: WorldId) -> Vec<u8> {
     let mut module = wat::parse_str(module).unwrap();
     embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).unwrap();
-    ComponentEncoder::default().module(&module).unwrap().validate(true).encode().unwrap()
+    ComponentEncoder::default()
+        .module(&module)
+        .unwrap()
+        .validate(true)
+        .encode()
+        .unwrap()
 }
 
 /// A manifest with further lines.
@@ -102,5 +109,7 @@ pub(crate) fn manifest(name: &str, rest: &str) -> String {
 /// An agent: imports, body and manifest.
 pub(crate) fn agent(name: &str, rest: &str, imports: &str, body: &str) -> bytes::Bytes {
     let component = component(&module(imports, body));
-    package::pack(&component, &manifest(name, rest)).unwrap().into()
+    package::pack(&component, &manifest(name, rest))
+        .unwrap()
+        .into()
 }

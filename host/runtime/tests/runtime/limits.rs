@@ -36,14 +36,21 @@ async fn cpu_memory_stack_calls_and_output_end_the_guest_that_uses_them_up() {
     };
     for (name, imports, body, expected) in [
         ("grows", "", grow.to_owned(), Limit::Memory),
-        ("dives", "", "(drop (call $deeper (i64.const 0))) (unreachable)".to_owned(), Limit::Stack),
+        (
+            "dives",
+            "",
+            "(drop (call $deeper (i64.const 0))) (unreachable)".to_owned(),
+            Limit::Stack,
+        ),
         ("talks", LOG, flood, Limit::HostCalls),
     ] {
         let outcome = host.run(agent(name, "", imports, &body)).await;
         assert_eq!(limit(&outcome), Some(expected), "{name}: {outcome:?}");
     }
     let hasty = Host::with(|options| hasty(&mut options.limits)).await;
-    let outcome = hasty.run(agent("spins", "", "", "(call $forever) (unreachable)")).await;
+    let outcome = hasty
+        .run(agent("spins", "", "", "(call $forever) (unreachable)"))
+        .await;
     assert_eq!(limit(&outcome), Some(Limit::Cpu), "{outcome:?}");
     let roomy = Host::new().await;
     for (name, bytes) in [("large", 3_500_000), ("huge", 9_000_000)] {
@@ -68,7 +75,9 @@ async fn one_call_passes_a_bounded_number_of_bytes() {
 #[tokio::test]
 async fn time_on_the_clock_ends_a_guest_that_waits() {
     let host = Host::with(|options| options.limits.wall = Duration::from_millis(50)).await;
-    let outcome = host.run(agent("waits", "", LOG, &format!("{} {NULL}", log(1057, 4)))).await;
+    let outcome = host
+        .run(agent("waits", "", LOG, &format!("{} {NULL}", log(1057, 4))))
+        .await;
     assert_eq!(limit(&outcome), Some(Limit::Wall), "{outcome:?}");
 }
 
@@ -77,11 +86,18 @@ async fn a_manifest_lowers_the_hosts_limits_and_never_raises_them() {
     let host = Host::with(|options| options.limits.memory = 8 << 20).await;
     let grow = "(i32.eq (memory.grow (i32.const 64)) (i32.const -1)) (if (then (unreachable)))";
     let body = format!("{grow} {NULL}");
-    let modest = host.run(agent("modest", "[limits]\nmemory = \"2MiB\"\n", "", &body)).await;
+    let modest = host
+        .run(agent("modest", "[limits]\nmemory = \"2MiB\"\n", "", &body))
+        .await;
     assert_eq!(limit(&modest), Some(Limit::Memory));
-    assert_eq!(host.run(agent("default", "", "", &body)).await, success("null"));
+    assert_eq!(
+        host.run(agent("default", "", "", &body)).await,
+        success("null")
+    );
     let more = format!("(drop (memory.grow (i32.const 64))) {body}");
-    let greedy = host.run(agent("greedy", "[limits]\nmemory = \"1GiB\"\n", "", &more)).await;
+    let greedy = host
+        .run(agent("greedy", "[limits]\nmemory = \"1GiB\"\n", "", &more))
+        .await;
     assert_eq!(limit(&greedy), Some(Limit::Memory));
 }
 
@@ -103,7 +119,11 @@ async fn a_log_is_bounded_and_cannot_move_a_cursor() {
         options.limits.log_bytes = 40;
     })
     .await;
-    let body = format!("{0} {0} {0} {0} {0} {1} {NULL}", log(1029, 17), log(1037, 2));
+    let body = format!(
+        "{0} {0} {0} {0} {0} {1} {NULL}",
+        log(1029, 17),
+        log(1037, 2)
+    );
     let generation = host.publish(agent("logs", "", LOG, &body)).await;
     let running = host.start(generation.agent().as_str(), "null").await;
     running.outcome().await;
@@ -125,9 +145,13 @@ async fn a_log_is_bounded_and_cannot_move_a_cursor() {
 #[tokio::test]
 async fn one_agent_cannot_take_every_place() {
     let host = Host::with(|options| options.limits.concurrent_per_agent = 2).await;
-    host.publish(agent("waits", "", LOG, &format!("{} {NULL}", log(1057, 4)))).await;
+    host.publish(agent("waits", "", LOG, &format!("{} {NULL}", log(1057, 4))))
+        .await;
     host.publish(agent("echo", "", "", ECHO)).await;
-    let (one, _two) = (host.start("waits", "null").await, host.start("waits", "null").await);
+    let (one, _two) = (
+        host.start("waits", "null").await,
+        host.start("waits", "null").await,
+    );
     let third = host.runtime.invoke(call("waits", "null")).await;
     assert!(matches!(third, Err(InvokeError::Busy { limit: 2, .. })));
     assert_eq!(host.outcome("echo", "1").await, success("1"));
@@ -139,7 +163,8 @@ async fn one_agent_cannot_take_every_place() {
 #[tokio::test]
 async fn more_invocations_than_slots_run_from_the_other_engine() {
     let host = Host::with(|options| options.slots = 2).await;
-    host.publish(agent("waits", "", LOG, &format!("{} {NULL}", log(1057, 4)))).await;
+    host.publish(agent("waits", "", LOG, &format!("{} {NULL}", log(1057, 4))))
+        .await;
     host.publish(agent("echo", "", "", ECHO)).await;
     let mut waiting = Vec::new();
     for _ in 0..8 {
@@ -148,6 +173,9 @@ async fn more_invocations_than_slots_run_from_the_other_engine() {
     assert_eq!(host.outcome("echo", "1").await, success("1"));
     for running in waiting {
         running.cancel("done");
-        assert!(matches!(*running.outcome().await, Outcome::Cancelled { .. }));
+        assert!(matches!(
+            *running.outcome().await,
+            Outcome::Cancelled { .. }
+        ));
     }
 }

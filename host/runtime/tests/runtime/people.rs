@@ -11,7 +11,9 @@ use crate::support::{Host, me, success};
 
 fn asks() -> bytes::Bytes {
     let permission = "[[permission]]\nmemory = { space = \"notes\", access = \"read-write\" }\n";
-    let body = format!("(call $open (i32.const 1024) (i32.const 4) (i32.const 1) (i32.const 3000)) {NULL}");
+    let body = format!(
+        "(call $open (i32.const 1024) (i32.const 4) (i32.const 1) (i32.const 3000)) {NULL}"
+    );
     agent("asks", permission, OPEN, &body)
 }
 
@@ -20,8 +22,17 @@ async fn asked(host: &Host, running: &Running) -> ApprovalId {
     running.changed(InvocationState::Running).await;
     let record = running.record();
     assert_eq!(record.state, InvocationState::Waiting);
-    let [approval] = record.approvals[..] else { panic!("{record:?}") };
-    while host.services.gate.approval(approval).await.unwrap().is_none() {
+    let [approval] = record.approvals[..] else {
+        panic!("{record:?}")
+    };
+    while host
+        .services
+        .gate
+        .approval(approval)
+        .await
+        .unwrap()
+        .is_none()
+    {
         tokio::task::yield_now().await;
     }
     approval
@@ -33,7 +44,11 @@ async fn an_invocation_waits_for_a_person_and_goes_on() {
     host.publish(asks()).await;
     let running = host.start("asks", "null").await;
     let approval = asked(&host, &running).await;
-    host.services.gate.decide(approval, Verdict::Approve, None, &me()).await.unwrap();
+    host.services
+        .gate
+        .decide(approval, Verdict::Approve, None, &me())
+        .await
+        .unwrap();
     assert_eq!(*running.outcome().await, success("null"));
     assert!(running.record().approvals.is_empty());
     // It has waited, so it is still known after a restart, answer included.

@@ -9,15 +9,29 @@ use crate::support::Host;
 #[tokio::test]
 async fn what_is_no_component_is_refused() {
     let host = Host::with(|options| options.limits.component_bytes = 1 << 20).await;
-    for bytes in [vec![], b"#!/bin/sh".to_vec(), wat::parse_str("(module)").unwrap()] {
+    for bytes in [
+        vec![],
+        b"#!/bin/sh".to_vec(),
+        wat::parse_str("(module)").unwrap(),
+    ] {
         let refused = host.runtime.prepare(bytes.into()).await.unwrap_err();
-        assert!(matches!(refused, PrepareError::Shape(ShapeError::NotAComponent(_))), "{refused}");
+        assert!(
+            matches!(refused, PrepareError::Shape(ShapeError::NotAComponent(_))),
+            "{refused}"
+        );
     }
     let mut cut = agent("echo", "", "", ECHO).to_vec();
     cut.truncate(cut.len() / 2);
     let refused = host.runtime.prepare(cut.into()).await.unwrap_err();
-    assert!(matches!(refused, PrepareError::Shape(ShapeError::Malformed(_))), "{refused}");
-    let large = host.runtime.prepare(vec![0; 2 << 20].into()).await.unwrap_err();
+    assert!(
+        matches!(refused, PrepareError::Shape(ShapeError::Malformed(_))),
+        "{refused}"
+    );
+    let large = host
+        .runtime
+        .prepare(vec![0; 2 << 20].into())
+        .await
+        .unwrap_err();
     assert!(matches!(large, PrepareError::TooLarge { .. }));
 }
 
@@ -35,7 +49,12 @@ async fn a_component_has_exactly_one_valid_manifest() {
     assert!(matches!(two, PrepareError::Package(_)), "{two}");
     let unknown = package::pack(&bare, &manifest("odd", "colour = \"red\"\n"));
     let refused = match unknown {
-        Ok(packed) => host.runtime.prepare(packed.into()).await.unwrap_err().to_string(),
+        Ok(packed) => host
+            .runtime
+            .prepare(packed.into())
+            .await
+            .unwrap_err()
+            .to_string(),
         Err(error) => error.to_string(),
     };
     assert!(refused.contains("colour"), "{refused}");
@@ -50,25 +69,50 @@ fn custom_section(packed: &[u8]) -> Vec<u8> {
 async fn imports_and_permissions_cover_each_other() {
     let host = Host::new().await;
     let space = "[[permission]]\nmemory = { space = \"notes\", access = \"read\" }\n";
-    let uncovered = host.runtime.prepare(agent("reader", "", OPEN, NULL)).await.unwrap_err();
+    let uncovered = host
+        .runtime
+        .prepare(agent("reader", "", OPEN, NULL))
+        .await
+        .unwrap_err();
     assert!(
-        matches!(&uncovered, PrepareError::Proof(ProofError::NotCovered { permission: "memory", .. })),
+        matches!(
+            &uncovered,
+            PrepareError::Proof(ProofError::NotCovered {
+                permission: "memory",
+                ..
+            })
+        ),
         "{uncovered}"
     );
-    let unused = host.runtime.prepare(agent("idle", space, "", NULL)).await.unwrap_err();
+    let unused = host
+        .runtime
+        .prepare(agent("idle", space, "", NULL))
+        .await
+        .unwrap_err();
     assert!(
-        matches!(&unused, PrepareError::Proof(ProofError::PermissionNotUsed { interface: "memory", .. })),
+        matches!(
+            &unused,
+            PrepareError::Proof(ProofError::PermissionNotUsed {
+                interface: "memory",
+                ..
+            })
+        ),
         "{unused}"
     );
-    host.runtime.prepare(agent("reader", space, OPEN, NULL)).await.unwrap();
+    host.runtime
+        .prepare(agent("reader", space, OPEN, NULL))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn no_agent_sees_the_text_of_a_secret() {
     let host = Host::new().await;
-    let reveal = r#"(import "nexus:agent/vault-reveal@0.1.0" "reveal" (func (param i32 i32 i32 i32)))"#;
+    let reveal =
+        r#"(import "nexus:agent/vault-reveal@0.1.0" "reveal" (func (param i32 i32 i32 i32)))"#;
     let component = component_of("trusted-agent", &module(reveal, NULL));
-    let secret = "[[permission]]\nsecret = { name = \"key\", audience = [\"https://example.com\"] }\n";
+    let secret =
+        "[[permission]]\nsecret = { name = \"key\", audience = [\"https://example.com\"] }\n";
     let packed = package::pack(&component, &manifest("curious", secret)).unwrap();
     let refused = host.runtime.prepare(packed.into()).await.unwrap_err();
     assert!(
@@ -92,12 +136,25 @@ async fn nothing_but_agents_interfaces_and_virtual_wasi_can_be_imported() {
         let text = format!("(component (import \"{import}\" (instance (export \"f\" (func)))))");
         let packed = package::pack(&wat::parse_str(text).unwrap(), &manifest("odd", "")).unwrap();
         let refused = host.runtime.prepare(packed.into()).await.unwrap_err();
-        assert!(matches!(&refused, PrepareError::Proof(ProofError::NotOffered { .. })), "{refused}");
+        assert!(
+            matches!(&refused, PrepareError::Proof(ProofError::NotOffered { .. })),
+            "{refused}"
+        );
         assert!(refused.to_string().contains(part), "{refused}");
     }
-    let packed = package::pack(&wat::parse_str("(component)").unwrap(), &manifest("empty", ""));
-    let refused = host.runtime.prepare(packed.unwrap().into()).await.unwrap_err();
-    assert!(matches!(refused, PrepareError::Proof(ProofError::NoHandler)), "{refused}");
+    let packed = package::pack(
+        &wat::parse_str("(component)").unwrap(),
+        &manifest("empty", ""),
+    );
+    let refused = host
+        .runtime
+        .prepare(packed.unwrap().into())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, PrepareError::Proof(ProofError::NoHandler)),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
@@ -111,7 +168,11 @@ async fn a_component_that_does_harm_while_it_starts_is_refused() {
         package::pack(&component(&module), &manifest("early", "")).unwrap()
     };
     for what in ["(call $forever)", "(unreachable)"] {
-        let refused = host.runtime.prepare(at_start(what).into()).await.unwrap_err();
+        let refused = host
+            .runtime
+            .prepare(at_start(what).into())
+            .await
+            .unwrap_err();
         assert!(matches!(refused, PrepareError::Trial(_)), "{refused}");
     }
 }

@@ -49,7 +49,9 @@ impl Host {
         let key = SigningKey::load_or_create(path.join("audit.key")).unwrap();
         let audit = Audit::open(Arc::clone(&store), key).await.unwrap();
         let master = MasterKey::load_or_create(path.join("master.key")).unwrap();
-        let vault = Vault::open(Arc::clone(&store), audit.clone(), master).await.unwrap();
+        let vault = Vault::open(Arc::clone(&store), audit.clone(), master)
+            .await
+            .unwrap();
         let gate = Gate::open(nexus_gate::Options {
             store: Arc::clone(&store),
             audit: audit.clone(),
@@ -74,13 +76,22 @@ impl Host {
         options.slots = 64;
         options.compiler = Compiler::default().in_process();
         change(&mut options);
-        let runtime = Runtime::open(options, Arc::clone(&services), link).await.unwrap();
-        Self { runtime, services, dir }
+        let runtime = Runtime::open(options, Arc::clone(&services), link)
+            .await
+            .unwrap();
+        Self {
+            runtime,
+            services,
+            dir,
+        }
     }
 
     pub(crate) async fn publish(&self, component: bytes::Bytes) -> Arc<Generation> {
         let prepared = self.runtime.prepare(component).await.unwrap();
-        self.runtime.publish(prepared, Publish::by(me())).await.unwrap()
+        self.runtime
+            .publish(prepared, Publish::by(me()))
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn start(&self, agent: &str, input: &str) -> Running {
@@ -136,7 +147,10 @@ pub(crate) fn hasty(limits: &mut HostLimits) {
 /// Where the example that stands in for the host's binary is.
 pub(crate) fn helper() -> PathBuf {
     let test = std::env::current_exe().unwrap();
-    test.parent().and_then(|deps| deps.parent()).unwrap().join("examples/compiler")
+    test.parent()
+        .and_then(|deps| deps.parent())
+        .unwrap()
+        .join("examples/compiler")
 }
 
 #[derive(ComponentType, Lift)]
@@ -157,7 +171,10 @@ enum LogLevel {
 /// Calls the peer that the manifest's config names, and says how that ended.
 async fn call_peer(state: &mut State) -> String {
     let peer = state.context().manifest.config["peer"].as_str().unwrap();
-    let invoke = Invoke { chain: Some(state.chain()), ..call(peer, "null") };
+    let invoke = Invoke {
+        chain: Some(state.chain()),
+        ..call(peer, "null")
+    };
     let runtime = state.runtime().clone();
     // The type of the future would contain itself.
     let invoked: Pin<Box<dyn Future<Output = _> + Send>> =

@@ -53,8 +53,13 @@ const IMPORTS: &str = r#"
   (import "wasi:cli/exit@0.2.6" "exit" (func $exit (param i32)))"#;
 
 fn guest(body: &str) -> bytes::Bytes {
-    let component = component_with(WIT, &module(IMPORTS, &format!("(local $then i64) (local $n i32) {body}")));
-    package::pack(&component, &manifest("guest", "")).unwrap().into()
+    let component = component_with(
+        WIT,
+        &module(IMPORTS, &format!("(local $then i64) (local $n i32) {body}")),
+    );
+    package::pack(&component, &manifest("guest", ""))
+        .unwrap()
+        .into()
 }
 
 #[tokio::test]
@@ -86,7 +91,9 @@ async fn random_numbers_differ_within_an_invocation() {
 #[tokio::test]
 async fn an_exit_is_no_answer() {
     let host = Host::new().await;
-    let outcome = host.run(guest("(call $exit (i32.const 0)) (unreachable)")).await;
+    let outcome = host
+        .run(guest("(call $exit (i32.const 0)) (unreachable)"))
+        .await;
     assert!(
         matches!(&outcome, Outcome::Trapped { message } if message.contains("exit(0)")),
         "{outcome:?}"

@@ -25,7 +25,9 @@ impl InvocationService for Echo {
         &self,
         request: Request<v1::InvokeAgentRequest>,
     ) -> Result<Response<v1::Invocation>, Status> {
-        let success = v1::Success { output: request.into_inner().input };
+        let success = v1::Success {
+            output: request.into_inner().input,
+        };
         Ok(Response::new(v1::Invocation {
             outcome: Some(v1::invocation::Outcome::Success(success)),
             ..v1::Invocation::default()
@@ -107,8 +109,14 @@ impl Bare {
             .context("failed to start the bare server")?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().context("stdout is piped")?).read_line(&mut line)?;
-        let endpoint = line.trim().strip_prefix("listening on ").context("the bare server listens")?;
-        Ok(Self { endpoint: endpoint.to_owned(), child })
+        let endpoint = line
+            .trim()
+            .strip_prefix("listening on ")
+            .context("the bare server listens")?;
+        Ok(Self {
+            endpoint: endpoint.to_owned(),
+            child,
+        })
     }
 }
 

@@ -15,14 +15,29 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
-    pub(crate) fn new(name: &'static str, value: f64, unit: &'static str, bar: &'static str) -> Self {
-        Self { name, value, unit, bar }
+    pub(crate) fn new(
+        name: &'static str,
+        value: f64,
+        unit: &'static str,
+        bar: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            value,
+            unit,
+            bar,
+        }
     }
 }
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, value, unit, bar } = self;
+        let Self {
+            name,
+            value,
+            unit,
+            bar,
+        } = self;
         write!(f, "{name} {value:.3} {unit} (bar {bar})")
     }
 }
@@ -30,8 +45,18 @@ impl fmt::Display for Figure {
 /// The figures as a Markdown table.
 pub(crate) fn table(figures: &[Figure]) -> String {
     let mut table = String::from("| figure | value | unit | bar |\n|---|---|---|---|\n");
-    for Figure { name, value, unit, bar } in figures {
-        let value = if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
+    for Figure {
+        name,
+        value,
+        unit,
+        bar,
+    } in figures
+    {
+        let value = if value.abs() >= 100.0 {
+            format!("{value:.0}")
+        } else {
+            format!("{value:.2}")
+        };
         table.push_str(&format!("| `{name}` | {value} | {unit} | {bar} |\n"));
     }
     table
@@ -41,7 +66,11 @@ pub(crate) fn table(figures: &[Figure]) -> String {
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { (values[middle - 1] + values[middle]) / 2.0 }
+    if values.len() % 2 == 1 {
+        values[middle]
+    } else {
+        (values[middle - 1] + values[middle]) / 2.0
+    }
 }
 
 /// The value below which 99 of 100 lie.

@@ -28,7 +28,10 @@ async fn requests() -> anyhow::Result<Vec<Figure>> {
     let origin = Origin::json(json!({ "data": { "price": "3150.25" } })).await?;
     let host = Host::builder()
         // With libraries of its own, so that the first forge ever is measured too.
-        .config(&format!("[egress]\nprivate_origins = [\"{}\"]\n[forge]\nallow_unsandboxed = false", origin.url()))
+        .config(&format!(
+            "[egress]\nprivate_origins = [\"{}\"]\n[forge]\nallow_unsandboxed = false",
+            origin.url()
+        ))
         .start()?;
     let mut operator = host.operator().await?;
     let begin = Instant::now();
@@ -36,7 +39,10 @@ async fn requests() -> anyhow::Result<Vec<Figure>> {
     let cold = begin.elapsed().as_secs_f64();
     let directory = tempfile::tempdir()?;
     let libraries = Some(host.data.join("forge/libraries"));
-    let builder = Builder::open(Options { libraries, ..Options::new(directory.path()) })?;
+    let builder = Builder::open(Options {
+        libraries,
+        ..Options::new(directory.path())
+    })?;
     let warm = builder.warm().await?;
     let (mut forged, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for number in 1..=REQUESTS {
@@ -59,7 +65,12 @@ async fn requests() -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-async fn forge(operator: &mut Client, name: &str, origin: &Origin, number: usize) -> anyhow::Result<v1::Agent> {
+async fn forge(
+    operator: &mut Client,
+    name: &str,
+    origin: &Origin,
+    number: usize,
+) -> anyhow::Result<v1::Agent> {
     let set = [
         ("origin", origin.url()),
         ("path", format!("/price/{number}")),
@@ -70,7 +81,10 @@ async fn forge(operator: &mut Client, name: &str, origin: &Origin, number: usize
         words: format!("fetch the price number {number} and keep the dollars"),
         mode: v1::ForgeMode::Template.into(),
         template: "http-json".to_owned(),
-        set: set.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+        set: set
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect(),
         ..v1::ForgeAgentRequest::default()
     };
     let mut events = operator.forge.forge_agent(request).await?.into_inner();
@@ -85,7 +99,10 @@ async fn forge(operator: &mut Client, name: &str, origin: &Origin, number: usize
 }
 
 async fn full(operator: &mut Client, agent: &v1::Agent) -> anyhow::Result<v1::Lineage> {
-    let request = v1::GetAgentRequest { name: agent.name.clone(), view: v1::AgentView::Full.into() };
+    let request = v1::GetAgentRequest {
+        name: agent.name.clone(),
+        view: v1::AgentView::Full.into(),
+    };
     let agent = operator.agents.get_agent(request).await?.into_inner();
     agent.lineage.context("a forged agent has a lineage")
 }
@@ -101,7 +118,10 @@ fn rustc(warm: &Warm, lineage: &v1::Lineage) -> anyhow::Result<f64> {
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()?;
-    anyhow::ensure!(status.success(), "rustc alone does not compile what the forge compiled");
+    anyhow::ensure!(
+        status.success(),
+        "rustc alone does not compile what the forge compiled"
+    );
     Ok(begin.elapsed().as_secs_f64() * 1e3)
 }
 

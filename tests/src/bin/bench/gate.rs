@@ -47,11 +47,17 @@ async fn rounds() -> anyhow::Result<Vec<Figure>> {
             let target = format!("/v3/price?ids={number}").parse()?;
             let mut request = Request::new("https://api.example.com".parse()?, Method::Get, target);
             request.header("accept", b"application/json")?;
-            let action = request.action(Arc::clone(&context), u64::from(number) + 1, BTreeSet::new());
+            let action =
+                request.action(Arc::clone(&context), u64::from(number) + 1, BTreeSet::new());
             let permit = services.gate.check::<kind::Http>(action, &()).await?;
             permit.read(&request.payload()).await?;
         }
         times.push(begin.elapsed().as_secs_f64() * 1e6 / f64::from(CHECKS));
     }
-    Ok(vec![Figure::new("gate_check_us", median(times), "us", "<= 50")])
+    Ok(vec![Figure::new(
+        "gate_check_us",
+        median(times),
+        "us",
+        "<= 50",
+    )])
 }

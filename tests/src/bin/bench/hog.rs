@@ -30,7 +30,9 @@ async fn both() -> anyhow::Result<Vec<Figure>> {
     for number in 0..HOGS {
         let name = format!("hog-{number}");
         let manifest = manifest.replace("name = \"hostile\"", &format!("name = \"{name}\""));
-        operator.deploy(&guests::with_manifest("hostile", &manifest)).await?;
+        operator
+            .deploy(&guests::with_manifest("hostile", &manifest))
+            .await?;
         hogs.push(name);
     }
     let clients = load::connect(&host.endpoint, Some(host.token()), load::CONNECTIONS).await?;
@@ -45,7 +47,11 @@ async fn both() -> anyhow::Result<Vec<Figure>> {
         operator.invocations.start_invocation(request).await?;
     }
     let beside = load::run(&clients, "echo", TIME).await;
-    let status = operator.system.get_status(v1::GetStatusRequest {}).await?.into_inner();
+    let status = operator
+        .system
+        .get_status(v1::GetStatusRequest {})
+        .await?
+        .into_inner();
     anyhow::ensure!(
         status.running_invocations >= HOGS as u64,
         "only {} of {HOGS} loops still run",

@@ -27,7 +27,10 @@ async fn rounds() -> anyhow::Result<Vec<Figure>> {
         .config("[runtime]\nworkers = 1\nconcurrency_per_agent = 1000")
         .through(&["taskset", "-c", "0"])
         .start()?;
-    host.operator().await?.deploy(&guests::component("echo")).await?;
+    host.operator()
+        .await?
+        .deploy(&guests::component("echo"))
+        .await?;
     let bare = Bare::start()?;
     let ours = load::connect(&host.endpoint, Some(host.token()), load::CONNECTIONS).await?;
     let theirs = load::connect(&bare.endpoint, None, load::CONNECTIONS).await?;
@@ -38,7 +41,12 @@ async fn rounds() -> anyhow::Result<Vec<Figure>> {
     for _ in 0..ROUNDS {
         let bare = load::run(&theirs, "echo", TIME).await;
         let host = load::run(&ours, "echo", TIME).await;
-        anyhow::ensure!(bare.failed + host.failed == 0, "calls failed: {} and {}", bare.failed, host.failed);
+        anyhow::ensure!(
+            bare.failed + host.failed == 0,
+            "calls failed: {} and {}",
+            bare.failed,
+            host.failed
+        );
         ratios.push(host.per_second() / bare.per_second());
         rates.push(host.per_second());
         bares.push(bare.per_second());
@@ -60,7 +68,10 @@ fn pin(core: usize) -> anyhow::Result<()> {
 
 fn unpin() -> anyhow::Result<()> {
     let mut cores = rustix::thread::CpuSet::new();
-    for core in 0..std::thread::available_parallelism().map_or(2, usize::from).max(2) {
+    for core in 0..std::thread::available_parallelism()
+        .map_or(2, usize::from)
+        .max(2)
+    {
         cores.set(core);
     }
     rustix::thread::sched_setaffinity(None::<Pid>, &cores)?;

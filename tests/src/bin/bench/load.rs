@@ -41,7 +41,10 @@ pub(crate) async fn connect(
 ) -> anyhow::Result<Vec<InvocationServiceClient<Connection>>> {
     let mut clients = Vec::with_capacity(count);
     for _ in 0..count {
-        let channel: Channel = Endpoint::new(endpoint.to_owned())?.tcp_nodelay(true).connect().await?;
+        let channel: Channel = Endpoint::new(endpoint.to_owned())?
+            .tcp_nodelay(true)
+            .connect()
+            .await?;
         clients.push(Client::new(channel, token)?.invocations);
     }
     Ok(clients)
@@ -59,7 +62,11 @@ pub(crate) async fn run(
     let local = tokio::task::LocalSet::new();
     for client in clients {
         for _ in 0..IN_FLIGHT {
-            let (mut client, result, name) = (client.clone(), Rc::clone(&result), format!("agents/{agent}"));
+            let (mut client, result, name) = (
+                client.clone(),
+                Rc::clone(&result),
+                format!("agents/{agent}"),
+            );
             local.spawn_local(async move {
                 while Instant::now() < end {
                     let request = v1::InvokeAgentRequest {
@@ -71,7 +78,10 @@ pub(crate) async fn run(
                     let answer = client.invoke_agent(request).await;
                     let took = sent.elapsed().as_secs_f64() * 1e3;
                     let good = answer.is_ok_and(|answer| {
-                        matches!(answer.get_ref().outcome, Some(v1::invocation::Outcome::Success(_)))
+                        matches!(
+                            answer.get_ref().outcome,
+                            Some(v1::invocation::Outcome::Success(_))
+                        )
                     });
                     let mut result = result.borrow_mut();
                     if good {

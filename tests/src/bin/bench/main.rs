@@ -3,7 +3,11 @@
 //! Every ratio is of two things measured in the same run. Figures go to standard output as a table
 //! and to `target/bench.json` as a list of `{name, value, unit, bar}`. `bench NAME...` runs only the
 //! measurements whose name begins so.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what it is for")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what it is for"
+)]
 
 mod bare;
 mod figure;
@@ -28,18 +32,20 @@ fn main() -> anyhow::Result<()> {
     if arguments.first().is_some_and(|mode| mode == bare::MODE) {
         return bare::serve();
     }
-    let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|a| name.starts_with(a.as_str()));
+    let wanted =
+        |name: &str| arguments.is_empty() || arguments.iter().any(|a| name.starts_with(a.as_str()));
     let mut figures = Vec::new();
-    let mut run = |name: &str, measure: fn() -> anyhow::Result<Vec<Figure>>| -> anyhow::Result<()> {
-        if wanted(name) {
-            eprintln!("measuring {name} ...");
-            for figure in measure().with_context(|| format!("failed to measure {name}"))? {
-                eprintln!("  {figure}");
-                figures.push(figure);
+    let mut run =
+        |name: &str, measure: fn() -> anyhow::Result<Vec<Figure>>| -> anyhow::Result<()> {
+            if wanted(name) {
+                eprintln!("measuring {name} ...");
+                for figure in measure().with_context(|| format!("failed to measure {name}"))? {
+                    eprintln!("  {figure}");
+                    figures.push(figure);
+                }
             }
-        }
-        Ok(())
-    };
+            Ok(())
+        };
     run("invoke", invoke::measure)?;
     run("core_scaling", scaling::measure)?;
     run("hog", hog::measure)?;
@@ -65,5 +71,7 @@ fn target() -> PathBuf {
 
 /// A runtime for the side that measures: on one core, so that the other is the server's.
 fn client() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
 }

@@ -18,7 +18,12 @@ pub(crate) async fn services(directory: &TempDir) -> anyhow::Result<Arc<Services
     let audit = Audit::open(Arc::clone(&store), SigningKey::generate()?).await?;
     let master = MasterKey::load_or_create(path.join("vault.key"))?;
     let vault = Vault::open(Arc::clone(&store), audit.clone(), master).await?;
-    let options = nexus_gate::Options::new(Arc::clone(&store), audit.clone(), vault.clone(), Policy::shipped());
+    let options = nexus_gate::Options::new(
+        Arc::clone(&store),
+        audit.clone(),
+        vault.clone(),
+        Policy::shipped(),
+    );
     let gate = Gate::open(options).await?;
     Ok(Arc::new(Services {
         blobs: Blobs::open(path.join("blobs"))?,

@@ -41,13 +41,20 @@ async fn both() -> anyhow::Result<Vec<Figure>> {
     Ok(vec![
         Figure::new("publish_cached_ms", median(cached), "ms", "<= 5"),
         Figure::new("publish_bytes_ms", median(compiled), "ms", "<= 250"),
-        Figure::new("publish_component_kb", component.len() as f64 / 1000.0, "KB", ""),
+        Figure::new(
+            "publish_component_kb",
+            component.len() as f64 / 1000.0,
+            "KB",
+            "",
+        ),
     ])
 }
 
 async fn once(operator: &mut Client, component: &[u8]) -> anyhow::Result<f64> {
     let begin = Instant::now();
     operator.deploy(component).await?;
-    operator.output("size-250k", &json!({ "owner": "anna", "dry": true })).await?;
+    operator
+        .output("size-250k", &json!({ "owner": "anna", "dry": true }))
+        .await?;
     Ok(begin.elapsed().as_secs_f64() * 1e3)
 }

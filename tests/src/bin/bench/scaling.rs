@@ -46,7 +46,9 @@ async fn run(threads: usize) -> anyhow::Result<f64> {
     let principal = Principal::new("bench");
     let prepared = runtime.prepare(guests::component("echo").into()).await?;
     let agent = prepared.agent().clone();
-    runtime.publish(prepared, Publish::by(principal.clone())).await?;
+    runtime
+        .publish(prepared, Publish::by(principal.clone()))
+        .await?;
 
     let begin = Instant::now();
     let end = begin + TIME;

@@ -22,7 +22,9 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Figure>> {
 }
 
 async fn swap() -> anyhow::Result<Vec<Figure>> {
-    let host = Host::builder().config("[runtime]\nconcurrency_per_agent = 1000").start()?;
+    let host = Host::builder()
+        .config("[runtime]\nconcurrency_per_agent = 1000")
+        .start()?;
     let mut operator = host.operator().await?;
     let echo = guests::component("echo");
     let first = operator.deploy(&echo).await?;
@@ -65,7 +67,11 @@ async fn swap() -> anyhow::Result<Vec<Figure>> {
     });
     let seconds = swapping.await?;
     local.await;
-    anyhow::ensure!(calls.get() > SWAPS as u64, "only {} calls were made", calls.get());
+    anyhow::ensure!(
+        calls.get() > SWAPS as u64,
+        "only {} calls were made",
+        calls.get()
+    );
     Ok(vec![
         Figure::new("swaps_lost", lost.get() as f64, "calls", "= 0"),
         Figure::new("swaps_calls", calls.get() as f64, "calls", ""),
