@@ -19,7 +19,7 @@ skip() {  # skip NAME REASON
 
 check format "$CARGO" fmt --all --check
 check clippy "$CARGO" clippy --workspace --all-targets --locked -- -D warnings
-check dependencies "$CARGO" test --locked --quiet -p nexus-tests --test house
+check dependencies "$CARGO" test --locked --quiet --workspace --test house
 
 if buf=$(scripts/find-buf.sh); then
   check proto "$buf" lint
