@@ -4,19 +4,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nexus_proto::v1::{InvokeAgentRequest, exhausted::Limit};
-use nexus_tests::{Host, guests as real};
+use nexus_tests::origin::Origin;
+use nexus_tests::{Host, guests as real, probe};
 use serde_json::json;
 
 use super::guests::{LOG, NULL, agent, module};
 use super::support::{ending, host, is_well, limit};
 
 /// Two invocations of one agent at a time: a place that is not given back is missed at the third.
-const NARROW: &str = "[runtime]\nworkers = 2\ncpu_ms = 400\nmemory_bytes = 67108864\nconcurrency_per_agent = 2\ninstances = 8\n";
+const NARROW: &str =
+    "[runtime]\nworkers = 2\nmemory_bytes = 67108864\nconcurrency_per_agent = 2\ninstances = 8\n";
 
 #[tokio::test]
 async fn every_limit_ends_the_guest_with_an_outcome_of_its_own() -> anyhow::Result<()> {
     let (mut host, mut client) = host(NARROW).await?;
     client.deploy(&real::component("hostile")).await?;
+    client.deploy(&impatient("looper", "")).await?;
     let pid = host.pid();
     let behaviours = [
         ("cpu-loop", "exhausted Cpu"),
@@ -44,7 +47,10 @@ async fn every_limit_ends_the_guest_with_an_outcome_of_its_own() -> anyhow::Resu
     for round in 1..=3 {
         for (behaviour, expected) in behaviours {
             let request = InvokeAgentRequest {
-                name: "agents/hostile".to_owned(),
+                name: match behaviour {
+                    "cpu-loop" => "agents/looper".to_owned(),
+                    _ => "agents/hostile".to_owned(),
+                },
                 input: json!({ "do": behaviour }).to_string(),
                 // Only `sleep` waits for the clock.
                 timeout: (behaviour == "sleep").then_some(prost_types::Duration {
@@ -66,17 +72,46 @@ async fn every_limit_ends_the_guest_with_an_outcome_of_its_own() -> anyhow::Resu
     Ok(())
 }
 
+/// The guest `hostile` with little time of the processor, and with what it may read.
+fn impatient(name: &str, permission: &str) -> Vec<u8> {
+    let nowhere =
+        r#"http = { origin = "https://nowhere.example.com", methods = ["GET"], paths = ["/*"] }"#;
+    let http = if permission.is_empty() {
+        nowhere
+    } else {
+        permission
+    };
+    let manifest = format!(
+        "format = 1\nname = \"{name}\"\nversion = \"0.1.0\"\nsummary = \"Floods\"\ninput = {{ type = \"object\" }}\n\
+         [limits]\ncpu = \"300ms\"\n[[permission]]\n{http}\n[[permission]]\n{}\n",
+        probe::memory("hostile")
+    );
+    real::with_manifest("hostile", &manifest)
+}
+
 #[tokio::test]
 async fn floods_end_at_a_limit_too() -> anyhow::Result<()> {
-    let (mut host, mut client) = host(NARROW).await?;
-    client.deploy(&real::component("hostile")).await?;
-    for behaviour in ["log-flood", "stdout-flood", "pending-flood"] {
+    let origin = Origin::json(json!({})).await?;
+    let config = format!(
+        "{NARROW}[egress]\nprivate_origins = [\"{}\"]\n",
+        origin.url()
+    );
+    let (mut host, mut client) = host(&config).await?;
+    client
+        .deploy(&impatient("flood", &probe::http(&origin.url())))
+        .await?;
+    let floods = [
+        // Whichever of the two comes first on this machine.
+        ("log-flood", &[Limit::Cpu, Limit::HostCalls][..]),
+        ("stdout-flood", &[Limit::Cpu, Limit::HostCalls]),
+        ("pending-flood", &[Limit::Handles]),
+    ];
+    for (behaviour, limits) in floods {
         for _ in 0..3 {
-            let ended = client
-                .invoke("hostile", &json!({ "do": behaviour }))
-                .await?;
+            let input = json!({ "do": behaviour, "url": format!("{}/", origin.url()) });
+            let ended = client.invoke("flood", &input).await?;
             assert!(
-                limit(&ended).is_some() || ending(&ended).starts_with("failure"),
+                limit(&ended).is_some_and(|hit| limits.contains(&hit)),
                 "{behaviour}: {ended:?}"
             );
             is_well(&mut host, &mut client).await?;

@@ -68,8 +68,8 @@ pub(crate) fn key_big() -> Result<String> {
 }
 
 /// Sends a read with very many headers.
-pub(crate) fn headers(times: usize) -> Result<String> {
-    let mut request = http::request(http::Method::Get, "https://hostile.example.com/");
+pub(crate) fn headers(url: &str, times: usize) -> Result<String> {
+    let mut request = http::request(http::Method::Get, url);
     for number in 0..times {
         request = request.header(format!("x-header-{number}"), "x".repeat(100));
     }
@@ -77,8 +77,7 @@ pub(crate) fn headers(times: usize) -> Result<String> {
 }
 
 /// Starts many reads and waits for none.
-pub(crate) fn pending(times: usize) -> Result<String> {
-    let url = "https://hostile.example.com/";
+pub(crate) fn pending(url: &str, times: usize) -> Result<String> {
     let pending: Vec<_> = (0..times)
         .map(|_| http::request(http::Method::Get, url).start())
         .collect::<Result<_>>()?;

@@ -13,6 +13,9 @@ struct Input {
     /// How often, where a behaviour counts.
     #[serde(default)]
     times: Option<usize>,
+    /// Whom to read from, where a behaviour reads.
+    #[serde(default)]
+    url: Option<String>,
 }
 
 nexus_agent::export_raw!(invoke);
@@ -41,10 +44,17 @@ fn invoke(input: String) -> Result<String> {
         "handles-churn" => flood::churn(input.times.unwrap_or(20_000)),
         "put-big" => flood::put_big(),
         "key-big" => flood::key_big(),
-        "headers-flood" => flood::headers(input.times.unwrap_or(10_000)),
-        "pending-flood" => flood::pending(input.times.unwrap_or(2_000)),
+        "headers-flood" => flood::headers(url(&input), input.times.unwrap_or(10_000)),
+        "pending-flood" => flood::pending(url(&input), input.times.unwrap_or(2_000)),
         "look-around" => observe::world(),
         "random-clock" => observe::randomness_and_clock(),
         other => fail!("bad-input", "there is no behaviour {other}"),
     }
+}
+
+fn url(input: &Input) -> &str {
+    input
+        .url
+        .as_deref()
+        .unwrap_or("https://hostile.example.com/")
 }
