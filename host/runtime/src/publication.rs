@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nexus_gate::{
-    Action, ActionKind, Context, EffectClass, Finish, InvocationId, Payload, Permit, Principal,
-    RootOrigin, kind,
+    Action, ActionKind, Context, EffectClass, InvocationId, Payload, Permit, Principal, RootOrigin,
+    kind,
 };
 use serde_json::{Map, Value, json};
 
@@ -83,7 +83,8 @@ impl Prepared {
 }
 
 impl Runtime {
-    /// Publishes what the gate has permitted: the permit is spent on this very component.
+    /// Publishes what the gate has permitted: the permit is spent on this very component, in the
+    /// commit that makes it the current generation.
     pub async fn publish_permitted(
         &self,
         permit: Permit<kind::Publish>,
@@ -94,22 +95,7 @@ impl Runtime {
         if permit.action().context.component != prepared.digest {
             return Err(PublishError::OtherComponent);
         }
-        let digest = prepared.digest;
-        let receipt = permit
-            .start(payload)
+        self.publish_in(prepared, publish, Some((permit, payload)))
             .await
-            .map_err(PublishError::NotPermitted)?;
-        let published = self.publish(prepared, publish).await;
-        let generation = published.as_ref().ok().map(|generation| generation.number);
-        let finish = Finish {
-            ok: published.is_ok(),
-            result: digest,
-            detail: json!({ "generation": generation }),
-        };
-        if let Err(error) = receipt.finish(finish).await {
-            // The registry's own record tells of the publication already.
-            tracing::warn!(%error, "the end of a publication is not recorded");
-        }
-        published
     }
 }

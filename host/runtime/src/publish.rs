@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use nexus_audit::{Event, EventKind};
-use nexus_gate::Principal;
+use nexus_gate::{Payload, Permit, Principal, kind};
 use nexus_manifest::{AgentName, Digest};
 use nexus_store::{BlobError, BlobId, Commit, CommitError, ReadError, Scan};
 
@@ -137,6 +137,16 @@ impl Runtime {
         prepared: Prepared,
         publish: Publish,
     ) -> Result<Arc<Generation>, PublishError> {
+        self.publish_in(prepared, publish, None).await
+    }
+
+    /// Publishes, and spends a permit in the same commit if there is one.
+    pub(crate) async fn publish_in(
+        &self,
+        prepared: Prepared,
+        publish: Publish,
+        permit: Option<(Permit<kind::Publish>, &Payload)>,
+    ) -> Result<Arc<Generation>, PublishError> {
         let (runtime, component) = (self.clone(), prepared.component.clone());
         blocking(move || runtime.0.services.blobs.put(&component))
             .await
@@ -195,12 +205,18 @@ impl Runtime {
                 "previous": row.as_ref().map(|(_, row)| row.current),
             }));
         self.0.services.audit.append(&mut commit, event);
-        self.0
-            .services
-            .store
-            .commit(commit)
-            .await
-            .map_err(PublishError::Commit)?;
+        match permit {
+            Some((permit, payload)) => {
+                permit
+                    .commit(payload, commit)
+                    .await
+                    .map_err(PublishError::NotPermitted)?;
+            }
+            None => {
+                let store = &self.0.services.store;
+                store.commit(commit).await.map_err(PublishError::Commit)?;
+            }
+        }
 
         self.0.registry.set(Arc::clone(&generation));
         self.0.registry.tell(name, Change::Published(number));
