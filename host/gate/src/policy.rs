@@ -211,9 +211,11 @@ impl Policy {
 
     /// The same without remembering the answer.
     pub fn evaluate(&self, question: &Question) -> Answer {
-        // The policy engine measures how much of the thread's stack is left, and a guest's call comes
-        // on the stack of its own fibre, where that measure means nothing.
-        stacker::grow(EVALUATION_STACK, || self.evaluate_here(question))
+        // The policy engine measures how much of the thread's stack is left. A guest's call comes on the
+        // stack of its own fibre, where that measure means nothing: it may then get one it can measure.
+        stacker::maybe_grow(EVALUATION_STACK, EVALUATION_STACK, || {
+            self.evaluate_here(question)
+        })
     }
 
     fn evaluate_here(&self, question: &Question) -> Answer {
