@@ -10,6 +10,7 @@ pub mod guests;
 pub mod host;
 pub mod origin;
 pub mod probe;
+pub mod raw;
 
 pub use authority::Authority;
 pub use client::{Client, Connection};

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use nexus_proto::{DESCRIPTOR_SET, v1};
 use nexus_tests::client::reason;
+use nexus_tests::raw::Raw;
 use nexus_tests::{Host, guests};
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
@@ -21,44 +21,6 @@ const ROLES: [(&str, v1::Role); 4] = [
     ("forger", v1::Role::Forger),
     ("caller", v1::Role::Caller),
 ];
-
-/// Messages as their bytes.
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
-}
 
 /// Calls any method with one empty message, and says how the call was answered. Every kind of method
 /// is a stream of messages either way, so one way of calling does for all.

@@ -1,13 +1,13 @@
 //! What is nested deeper than a stack is high: T7.
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::Bytes;
 use http::uri::PathAndQuery;
 use nexus_proto::v1::exhausted::Limit;
 use nexus_tests::client::reason;
 use nexus_tests::guests as real;
+use nexus_tests::raw::Raw;
 use serde_json::json;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Request};
 
 use super::guests::{NULL, agent, manifest, module, pack};
 use super::support::{host, is_well, limit};
@@ -111,41 +111,4 @@ async fn t07_deeply_nested_input_is_refused_by_every_parser() -> anyhow::Result<
         is_well(&mut host, &mut client).await?;
     }
     Ok(())
-}
-
-/// Sends bytes as they are.
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
 }
