@@ -10,4 +10,5 @@ mod token;
 
 pub use layer::AuthLayer;
 pub use role::{MATRIX, Role, UnknownRole, roles_of};
+pub(crate) use token::now_ms;
 pub use token::{Caller, NewToken, TokenError, TokenInfo, Tokens};

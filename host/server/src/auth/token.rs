@@ -286,7 +286,8 @@ impl Known {
     }
 }
 
-fn now_ms() -> u64 {
+/// The present time, in milliseconds since the epoch.
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_millis() as u64)

@@ -1,6 +1,6 @@
 //! `InvocationService`: calls of agents.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use nexus_gate::{InvocationId, RootOrigin};
 use nexus_manifest::AgentName;
@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tonic::{Code, Request, Response, Status};
 
 use super::{Events, caller};
-use crate::auth::{Caller, Role};
+use crate::auth::{Caller, Role, now_ms};
 use crate::fault::Fault;
 use crate::{convert, names, paging};
 
@@ -268,12 +268,6 @@ fn watch(running: Running) -> Events<v1::InvocationEvent> {
 
 fn to_wire(event: Event, running: &Running) -> v1::InvocationEvent {
     convert::invocation_event(event, now_ms(), || running.record())
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |time| time.as_millis() as u64)
 }
 
 fn refuse(agent: &AgentName, error: InvokeError) -> Status {
