@@ -3,6 +3,7 @@
 //! Nothing here has inner access. A [`Host`] is the binary `nexus` as a child process with a data
 //! directory of its own; it is spoken to over gRPC with a token, and it ends with the test.
 
+pub mod amount;
 pub mod authority;
 pub mod client;
 pub mod component;
@@ -12,6 +13,7 @@ pub mod origin;
 pub mod probe;
 pub mod raw;
 
+pub use amount::amount;
 pub use authority::Authority;
 pub use client::{Client, Connection};
 pub use host::{Host, HostBuilder};
