@@ -7,7 +7,7 @@ use nexus_manifest::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::payload::{EncodingError, check_integer};
-use crate::{Context, EffectClass, Label, Payload, PolicyVersion};
+use crate::{Context, EffectClass, Label, Nonce, Payload, PolicyVersion};
 
 /// What kind of thing an action is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,6 +76,8 @@ struct Canonical<'a> {
     invocation: String,
     kind: &'a str,
     labels: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nonce: Option<String>,
     origin: &'a str,
     payload: CanonicalPayload<'a>,
     policy: Digest,
@@ -103,7 +105,17 @@ impl Action {
     /// The RFC 8785 encoding under a policy version; payload bytes stand in it by length, media type
     /// and SHA-256. Equal encodings are equal actions.
     pub fn canonical(&self, policy: &PolicyVersion) -> Result<Vec<u8>, EncodingError> {
-        self.canonical_with(&self.payload, policy)
+        self.canonical_with(&self.payload, policy, None)
+    }
+
+    /// The encoding of a question about this action, which differs from that of every other question
+    /// by its nonce.
+    pub fn canonical_question(
+        &self,
+        policy: &PolicyVersion,
+        nonce: &Nonce,
+    ) -> Result<Vec<u8>, EncodingError> {
+        self.canonical_with(&self.payload, policy, Some(nonce))
     }
 
     /// SHA-256 of the canonical encoding.
@@ -116,6 +128,7 @@ impl Action {
         &self,
         payload: &Payload,
         policy: &PolicyVersion,
+        nonce: Option<&Nonce>,
     ) -> Result<Vec<u8>, EncodingError> {
         payload.check()?;
         check_integer(self.sequence, "sequence")?;
@@ -133,6 +146,7 @@ impl Action {
             invocation: context.invocation.to_string(),
             kind: self.kind.as_str(),
             labels,
+            nonce: nonce.map(|nonce| nonce.to_hex()),
             origin: context.root.as_str(),
             payload: CanonicalPayload {
                 fields: &payload.fields,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ActionKind, ApprovalId, EffectClass, InvocationId, Label, PolicyVersion, Principal, RootOrigin,
+    Vote,
 };
 
 /// Where an approval stands.
@@ -87,32 +88,6 @@ impl FromStr for State {
             .find(|state| state.as_str() == text)
             .ok_or_else(|| StateError(text.chars().take(100).collect()))
     }
-}
-
-/// What a person says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Yes: exactly this action, once.
-    Approve,
-    /// No; one is enough.
-    Deny {
-        /// Why, told to the agent.
-        reason: Option<String>,
-    },
-}
-
-/// What a person said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vote {
-    /// Who.
-    pub principal: Principal,
-    /// Whether they said yes.
-    pub approved: bool,
-    /// Why not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// When, in milliseconds since the epoch.
-    pub time_ms: u64,
 }
 
 /// One question to people, about one action.

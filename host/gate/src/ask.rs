@@ -14,17 +14,21 @@ use crate::errors::Refusal;
 use crate::gate::{Inner, MAX_ASKED_BYTES, now_ms};
 use crate::observer::Observer;
 use crate::permit::Grant;
-use crate::{ApprovalId, events, records, rendering};
+use crate::{ApprovalId, Nonce, events, records, rendering};
 
 impl Inner {
     /// Writes the question and waits. The grant comes back with its approval in it.
     pub(crate) async fn ask(
         self: &Arc<Self>,
         mut grant: Grant,
-        canonical: Vec<u8>,
         required: u32,
         observer: &dyn Observer,
     ) -> Result<Grant, Refusal> {
+        let unavailable = |error: &dyn std::fmt::Display| Refusal::Unavailable(error.to_string());
+        let nonce = Nonce::new().map_err(|error| unavailable(&error))?;
+        let canonical = grant
+            .ask(nonce)
+            .map_err(|error| Refusal::Invalid(error.to_string()))?;
         let (action, digest) = (&grant.action, grant.digest);
         let parts: usize = action
             .payload
@@ -42,7 +46,6 @@ impl Inner {
         if !action.context.root.attended() {
             return Err(self.refuse(action, &digest, &grant.policies, Refusal::Unattended));
         }
-        let unavailable = |error: &dyn std::fmt::Display| Refusal::Unavailable(error.to_string());
         let canonical = String::from_utf8(canonical).map_err(|error| unavailable(&error))?;
 
         let mut approval = self.question(&grant, required);

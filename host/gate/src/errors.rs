@@ -3,7 +3,7 @@
 use nexus_manifest::Digest;
 use nexus_store::Table;
 
-use crate::{Approval, ApprovalId};
+use crate::{Approval, ApprovalId, Principal};
 
 /// Why an action got no permit. Nothing of it has happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,9 @@ pub enum StartError {
     /// The approval was not used in time.
     #[error("the approval was not used in time")]
     Expired,
+    /// Somebody on whose word it rests may no longer decide.
+    #[error("{0} approved it and may no longer decide")]
+    ApproverGone(Principal),
     /// The approval is used up or withdrawn, or the permit is spent.
     #[error("the approval is used up or was withdrawn")]
     Spent,
@@ -98,6 +101,9 @@ pub enum DecideError {
     /// The one who started the invocation may not approve it.
     #[error("who started an invocation may not approve its actions")]
     SelfApproval,
+    /// The principal may not decide, or no longer.
+    #[error("{0} may not decide approvals")]
+    NotAnApprover(Principal),
     /// The decision could not be recorded.
     #[error("the decision could not be recorded: {0}")]
     Unavailable(String),

@@ -15,7 +15,7 @@ use crate::approval::{Approval, Filter, Page};
 use crate::book::Book;
 use crate::errors::{OpenError, QueryError, Refusal};
 use crate::kind::Kind;
-use crate::observer::{Floor, Observer, OpenFloor};
+use crate::observer::{Anyone, Approvers, Floor, Observer, OpenFloor};
 use crate::permit::{Grant, Permit};
 use crate::policy::{Answer, Policy, PolicyVersion};
 use crate::question::Question;
@@ -39,6 +39,8 @@ pub struct Options {
     pub policy: Policy,
     /// What no policy can allow.
     pub floor: Arc<dyn Floor>,
+    /// Who may decide.
+    pub approvers: Arc<dyn Approvers>,
     /// How long a question stays open, and its answer usable.
     pub deadline: Duration,
     /// Whether the one who started an invocation may approve its actions.
@@ -54,6 +56,7 @@ impl Options {
             vault,
             policy,
             floor: Arc::new(OpenFloor),
+            approvers: Arc::new(Anyone),
             deadline: Duration::from_secs(24 * 60 * 60),
             self_approval: true,
         }
@@ -81,6 +84,7 @@ pub(crate) struct Inner {
     pub(crate) audit: Audit,
     pub(crate) vault: Vault,
     pub(crate) floor: Arc<dyn Floor>,
+    pub(crate) approvers: Arc<dyn Approvers>,
     pub(crate) deadline: Duration,
     pub(crate) self_approval: bool,
     pub(crate) runtime: Handle,
@@ -120,6 +124,7 @@ impl Gate {
             audit: options.audit,
             vault: options.vault,
             floor: options.floor,
+            approvers: options.approvers,
             deadline: options.deadline,
             self_approval: options.self_approval,
             runtime: Handle::current(),
@@ -200,7 +205,7 @@ impl Gate {
             return Ok(Permit::new(grant));
         }
         // Boxed: the way past a person is long, and most actions do not go it.
-        let grant = Box::pin(self.inner.ask(grant, canonical, approvals, observer)).await?;
+        let grant = Box::pin(self.inner.ask(grant, approvals, observer)).await?;
         Ok(Permit::new(grant))
     }
 

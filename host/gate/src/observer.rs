@@ -34,6 +34,23 @@ pub trait Floor: Send + Sync + 'static {
     fn check(&self, action: &crate::Action) -> Result<(), String>;
 }
 
+/// Who may decide, at this moment. A word counts only while its speaker may still say it.
+pub trait Approvers: Send + Sync + 'static {
+    /// Whether this principal may decide approvals. Asked when a decision is taken and again when the
+    /// effect starts.
+    fn may_decide(&self, principal: &crate::Principal) -> bool;
+}
+
+/// Whoever was let in to decide may.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Anyone;
+
+impl Approvers for Anyone {
+    fn may_decide(&self, _: &crate::Principal) -> bool {
+        true
+    }
+}
+
 /// A floor that lets everything through.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OpenFloor;

@@ -13,8 +13,9 @@ use crate::approval::State;
 use crate::errors::{FinishError, StartError};
 use crate::gate::{Inner, now_ms};
 use crate::kind::Kind;
+use crate::payload::EncodingError;
 use crate::policy::PolicyVersion;
-use crate::{Action, ApprovalId, EffectClass, Payload, events, records};
+use crate::{Action, ApprovalId, EffectClass, Nonce, Payload, events, records};
 
 /// The right to one effect, exactly as it was described, once. Only [`Gate::check`](crate::Gate::check)
 /// makes one. Dropped unused, it withdraws its approval.
@@ -52,6 +53,8 @@ pub(crate) struct Grant {
     pub(crate) digest: Digest,
     pub(crate) version: PolicyVersion,
     pub(crate) policies: Vec<String>,
+    /// Part of the digest once a person is asked.
+    nonce: Option<Nonce>,
     approval: Option<Ticket>,
 }
 
@@ -75,8 +78,17 @@ impl Grant {
             digest,
             version,
             policies,
+            nonce: None,
             approval: None,
         }
+    }
+
+    /// Makes a question of it: from here on the digest is that of this one question.
+    pub(crate) fn ask(&mut self, nonce: Nonce) -> Result<Vec<u8>, EncodingError> {
+        let canonical = self.action.canonical_question(&self.version, &nonce)?;
+        self.digest = Digest::of(&canonical);
+        self.nonce = Some(nonce);
+        Ok(canonical)
     }
 
     pub(crate) fn approved(&mut self, id: ApprovalId) {
@@ -97,7 +109,7 @@ impl Grant {
         };
         let canonical = self
             .action
-            .canonical_with(payload, &self.version)
+            .canonical_with(payload, &self.version, self.nonce.as_ref())
             .map_err(|_| changed.clone())?;
         if Digest::of(&canonical) != self.digest {
             return Err(changed);
@@ -157,9 +169,20 @@ impl Grant {
                             .map_err(StartError::Unavailable)?;
                         return Err(StartError::Expired);
                     }
-                    State::Approved if stored.row.digest == self.digest => {}
+                    State::Approved
+                        if stored.row.digest == self.digest
+                            && stored.row.policy == self.version => {}
                     State::Expired => return Err(StartError::Expired),
                     _ => return Err(StartError::Spent),
+                }
+                // The word of someone who has lost the right to give it is no word.
+                let gone = stored
+                    .row
+                    .decisions
+                    .iter()
+                    .find(|vote| !self.gate.approvers.may_decide(&vote.principal));
+                if let Some(vote) = gone {
+                    return Err(StartError::ApproverGone(vote.principal.clone()));
                 }
                 let mut next = stored.row.clone();
                 next.state = State::Consumed;

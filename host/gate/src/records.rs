@@ -7,10 +7,11 @@ use nexus_store::{Commit, ReadError, Scan, Store, Table};
 use nexus_vault::Vault;
 use serde::{Deserialize, Serialize};
 
-use crate::approval::{Approval, Filter, Page, State, Vote};
+use crate::approval::{Approval, Filter, Page, State};
 use crate::errors::QueryError;
 use crate::{
     ActionKind, ApprovalId, EffectClass, InvocationId, Label, PolicyVersion, Principal, RootOrigin,
+    Vote,
 };
 
 /// Id to row.

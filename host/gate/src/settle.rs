@@ -8,12 +8,12 @@ use nexus_audit::{Event, EventKind};
 use nexus_manifest::Digest;
 use nexus_store::{Commit, CommitError};
 
-use crate::approval::{Approval, State, Verdict, Vote};
+use crate::approval::{Approval, State};
 use crate::book::End;
 use crate::errors::DecideError;
 use crate::gate::{Gate, Inner, now_ms};
 use crate::records::{self, Row, Stored};
-use crate::{ApprovalId, Principal, events};
+use crate::{ApprovalId, Decision, Principal, Verdict, Vote, events};
 
 /// Rows settled in one transaction at start.
 const LEFTOVERS: usize = 128;
@@ -25,16 +25,17 @@ impl Gate {
     pub async fn decide(
         &self,
         id: ApprovalId,
-        verdict: Verdict,
+        decision: impl Into<Decision>,
         digest: Option<Digest>,
         principal: &Principal,
     ) -> Result<Approval, DecideError> {
         let (gate, principal) = (self.inner.clone(), principal.clone());
+        let decision = decision.into();
         // On a task of its own: a decision on its way to the disk takes effect though its client leaves.
         let decided = self
             .inner
             .runtime
-            .spawn(async move { gate.decide(id, verdict, digest, principal).await });
+            .spawn(async move { gate.decide(id, decision, digest, principal).await });
         decided
             .await
             .unwrap_or_else(|error| Err(DecideError::Unavailable(error.to_string())))
@@ -76,11 +77,14 @@ impl Inner {
     async fn decide(
         self: Arc<Self>,
         id: ApprovalId,
-        verdict: Verdict,
+        decision: Decision,
         digest: Option<Digest>,
         principal: Principal,
     ) -> Result<Approval, DecideError> {
-        let approve = verdict == Verdict::Approve;
+        let approve = decision.verdict == Verdict::Approve;
+        if !self.approvers.may_decide(&principal) {
+            return Err(DecideError::NotAnApprover(principal));
+        }
         let unavailable = DecideError::Unavailable;
         loop {
             let Some(stored) = self.find(id).await.map_err(unavailable)? else {
@@ -115,7 +119,7 @@ impl Inner {
             if approve && !self.self_approval && principal == row.principal {
                 return Err(DecideError::SelfApproval);
             }
-            let step = vote(row, &verdict, principal.clone(), now);
+            let step = vote(row, &decision, principal.clone(), now);
             let next = step.next.clone();
             // If somebody else was quicker, look again at what they made of it.
             if self.replace(&stored, step).await.map_err(unavailable)? {
@@ -126,7 +130,12 @@ impl Inner {
 
     /// A decision that comes too late, or takes back an earlier one: recorded, and without effect.
     async fn conflicting(&self, row: Row, approve: bool, principal: &Principal) -> DecideError {
-        let said = if approve { "approve" } else { "deny" };
+        let said = if approve {
+            Verdict::Approve
+        } else {
+            Verdict::Deny
+        };
+        let said = said.as_str();
         let event = events::of_row(EventKind::ApprovalDecided, &row)
             .principal(principal.as_str())
             .outcome(format!("{said} refused: already {}", row.state));
@@ -347,16 +356,13 @@ impl Inner {
 }
 
 /// What one person's word makes of a row.
-fn vote(row: &Row, verdict: &Verdict, principal: Principal, time_ms: u64) -> Step {
+fn vote(row: &Row, decision: &Decision, principal: Principal, time_ms: u64) -> Step {
     let mut next = row.clone();
-    let (approved, reason) = match verdict {
-        Verdict::Approve => (true, None),
-        Verdict::Deny { reason } => (false, reason.clone()),
-    };
+    let (approved, reason) = (decision.verdict == Verdict::Approve, &decision.reason);
     let mut event = events::of_row(EventKind::ApprovalDecided, row)
         .principal(principal.as_str())
-        .outcome(if approved { "approve" } else { "deny" });
-    if let Some(reason) = &reason {
+        .outcome(decision.verdict.as_str());
+    if let Some(reason) = reason {
         event = event.detail(serde_json::json!({ "reason": reason }));
     }
     next.decisions.push(Vote {
@@ -369,7 +375,7 @@ fn vote(row: &Row, verdict: &Verdict, principal: Principal, time_ms: u64) -> Ste
     let enough = next.decisions.len() as u64 >= u64::from(row.required);
     let end = if !approved {
         next.state = State::Denied;
-        Some(End::Denied(reason))
+        Some(End::Denied(reason.clone()))
     } else if enough {
         next.state = State::Approved;
         Some(End::Approved)

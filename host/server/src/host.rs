@@ -64,7 +64,10 @@ impl Host {
         let vault = Vault::open(Arc::clone(&store), audit.clone(), master)
             .await
             .context("failed to open the vault")?;
+        let tokens = Tokens::open(Arc::clone(&store), audit.clone()).await?;
+        tokens.ensure_operator(&in_data("operator.token")).await?;
         let gate = Gate::open(nexus_gate::Options {
+            approvers: Arc::new(tokens.clone()),
             deadline: config.approvals.deadline(),
             self_approval: config.approvals.self_approval,
             ..nexus_gate::Options::new(
@@ -98,9 +101,6 @@ impl Host {
         let forge = Forge::open(forge_options(config, &data_dir)?, runtime.clone())
             .await
             .context("failed to open the forge")?;
-        let tokens = Tokens::open(Arc::clone(&services.store), services.audit.clone()).await?;
-        tokens.ensure_operator(&in_data("operator.token")).await?;
-
         let detail = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "listen": listening.to_string() });
         services
             .audit

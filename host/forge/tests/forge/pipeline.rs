@@ -1,6 +1,6 @@
 use futures::StreamExt;
 use nexus_forge::{Detail, ForgedState, Mode, NotPublished, Stage, StageState};
-use nexus_gate::{Principal, Verdict};
+use nexus_gate::{Decision, Principal, Verdict};
 use nexus_runtime::Outcome;
 
 use crate::host::{Host, anna, last, request, template};
@@ -107,15 +107,7 @@ async fn what_is_missing_stops_the_forge_before_anything_is_built() {
 #[tokio::test]
 async fn powers_that_are_not_free_wait_for_a_person() {
     let host = Host::open(None).await;
-    for (agent, verdict) in [
-        ("trader", Verdict::Approve),
-        (
-            "denied",
-            Verdict::Deny {
-                reason: Some("not today".to_owned()),
-            },
-        ),
-    ] {
+    for (agent, verdict) in [("trader", Verdict::Approve), ("denied", Verdict::Deny)] {
         let mut events = host
             .forge
             .forge(request(agent, "", template("http-write", ORDERS)));
@@ -142,8 +134,9 @@ async fn powers_that_are_not_free_wait_for_a_person() {
                 for permission in &manifest.permissions {
                     assert!(shown.contains(&permission.to_string()), "{shown}");
                 }
+                let decision = Decision::from(verdict).because("not today");
                 host.gate
-                    .decide(*approval, verdict.clone(), None, &anna())
+                    .decide(*approval, decision, None, &anna())
                     .await
                     .unwrap();
             }
@@ -155,7 +148,7 @@ async fn powers_that_are_not_free_wait_for_a_person() {
                 assert!(matches!(last(&all).1, Detail::Published(_)), "{all:?}");
                 assert_eq!(state, ForgedState::Published);
             }
-            Verdict::Deny { .. } => {
+            Verdict::Deny => {
                 let Detail::Failure(reason) = last(&all).1 else {
                     panic!("{all:?}")
                 };

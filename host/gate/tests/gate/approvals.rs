@@ -5,8 +5,8 @@ use std::time::Duration;
 use nexus_audit::EventKind;
 use nexus_gate::kind::Http;
 use nexus_gate::{
-    ApprovalId, DecideError, Filter, Finish, MAX_APPROVALS, Observer, Page, Principal, Refusal,
-    SHOWN_PER_AGENT, StartError, State, Verdict,
+    ApprovalId, DecideError, Decision, Filter, Finish, MAX_APPROVALS, Observer, Page, Principal,
+    Refusal, SHOWN_PER_AGENT, StartError, State, Verdict,
 };
 use nexus_manifest::Digest;
 use nexus_store::{Commit, Store, Table};
@@ -14,12 +14,10 @@ use serde_json::json;
 
 use crate::house::{House, alice, order};
 
-const DENY: Verdict = Verdict::Deny { reason: None };
+const DENY: Verdict = Verdict::Deny;
 
-fn deny(reason: &str) -> Verdict {
-    Verdict::Deny {
-        reason: Some(reason.to_owned()),
-    }
+fn deny(reason: &str) -> Decision {
+    Decision::from(DENY).because(reason)
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use nexus_audit::EventKind;
 use nexus_gate::kind::{Http, MemoryRead, MemoryWrite};
-use nexus_gate::{Action, Floor, Payload, Permit, Policy, Refusal, StartError, State, Verdict};
+use nexus_gate::{
+    Action, DecideError, Floor, Payload, Permit, Policy, Refusal, StartError, State, Verdict,
+};
 use nexus_store::{Commit, Store, Table};
 use serde_json::json;
 
@@ -74,6 +76,61 @@ async fn any_change_of_the_payload_is_refused_and_voids_the_approval() {
     }
     assert_eq!(house.count(EventKind::EffectStarted).await, 0);
     assert!(house.in_state(State::Consumed).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_same_action_asked_twice_has_two_digests() {
+    let mut house = House::new().await;
+    // The very same call, down to invocation and sequence: only the nonce tells the questions apart.
+    let order = order();
+    let first = house.bring::<Http>(order.clone());
+    let one = house.next(State::Pending).await;
+    first.abort();
+    house.next(State::Cancelled).await;
+    let second = house.bring::<Http>(order);
+    let two = house.next(State::Pending).await;
+    assert_ne!(one.digest, two.digest);
+    let stale = house
+        .gate
+        .decide(two.id, Verdict::Approve, Some(one.digest), &alice())
+        .await;
+    assert!(stale.is_err(), "the digest of the first names the first");
+    second.abort();
+}
+
+#[derive(Clone, Default)]
+struct Approvers(Arc<AtomicBool>);
+
+impl nexus_gate::Approvers for Approvers {
+    fn may_decide(&self, principal: &nexus_gate::Principal) -> bool {
+        *principal != alice() || !self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[tokio::test]
+async fn the_word_of_one_who_may_no_longer_decide_starts_nothing() {
+    let gone = Approvers::default();
+    let approvers = Arc::new(gone.clone());
+    let mut house = House::with(|options| options.approvers = approvers).await;
+    let permit = approved(&mut house).await;
+    let waiting = house.bring::<Http>(order());
+    let asked = house.next(State::Pending).await;
+    gone.0.store(true, Ordering::SeqCst);
+    assert_eq!(
+        permit.start(&order().payload).await.unwrap_err(),
+        StartError::ApproverGone(alice())
+    );
+    let refused = house
+        .gate
+        .decide(asked.id, Verdict::Approve, None, &alice())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, DecideError::NotAnApprover(_)),
+        "{refused}"
+    );
+    assert_eq!(house.count(EventKind::EffectStarted).await, 0);
+    waiting.abort();
 }
 
 #[tokio::test]

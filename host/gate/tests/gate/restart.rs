@@ -32,7 +32,7 @@ fn what_was_asked_before_a_restart_is_cancelled_by_it() {
             ids.push(house.next(State::Pending).await.id);
         }
         let (approved, denied) = (ids[0], ids[1]);
-        let deny = Verdict::Deny { reason: None };
+        let deny = Verdict::Deny;
         house
             .gate
             .decide(denied, deny, None, &alice())

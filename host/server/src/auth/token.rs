@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nexus_audit::{Audit, Event, EventKind};
-use nexus_gate::Principal;
+use nexus_gate::{Approvers, Principal};
 use nexus_manifest::Digest;
 use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
 use serde::{Deserialize, Serialize};
@@ -273,6 +273,19 @@ impl Tokens {
         self.by_hash
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Approvers for Tokens {
+    /// Whether a token that may decide is in the principal's hands now.
+    fn may_decide(&self, principal: &Principal) -> bool {
+        let now = now_ms();
+        self.read().values().any(|known| {
+            known.caller.principal == *principal
+                && known.info.role.decides()
+                && known.info.revoked_ms.is_none()
+                && known.info.expires_ms.is_none_or(|end| end > now)
+        })
     }
 }
 

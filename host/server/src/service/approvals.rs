@@ -1,6 +1,6 @@
 //! `ApprovalService`: what waits for a person, and their decisions.
 
-use nexus_gate::{ApprovalId, DecideError, Filter, Gate, Page, State, Verdict};
+use nexus_gate::{ApprovalId, DecideError, Decision, Filter, Gate, Page, State, Verdict};
 use nexus_proto::v1;
 use nexus_proto::v1::approval_service_server::ApprovalService;
 use tonic::{Request, Response, Status};
@@ -8,6 +8,9 @@ use tonic::{Request, Response, Status};
 use super::{Events, caller, follow};
 use crate::fault::Fault;
 use crate::{convert, names, paging};
+
+/// The longest reason of a decision, in bytes: it is kept, audited and told to the agent.
+const MAX_REASON: usize = 4096;
 
 /// See the module.
 pub(crate) struct Approvals {
@@ -104,9 +107,7 @@ impl ApprovalService for Approvals {
         let id = id(&request.name)?;
         let verdict = match request.verdict() {
             v1::Verdict::Approve => Verdict::Approve,
-            v1::Verdict::Deny => Verdict::Deny {
-                reason: Some(request.reason.clone()).filter(|reason| !reason.is_empty()),
-            },
+            v1::Verdict::Deny => Verdict::Deny,
             v1::Verdict::Unspecified => {
                 return Err(
                     Fault::invalid("verdict", "use VERDICT_APPROVE or VERDICT_DENY").into(),
@@ -119,9 +120,17 @@ impl ApprovalService for Approvals {
                 Fault::invalid("digest", error.to_string())
             })?),
         };
+        if request.reason.len() > MAX_REASON {
+            let message = format!("keep the reason to {MAX_REASON} bytes");
+            return Err(Fault::invalid("reason", message).into());
+        }
+        let decision = Decision {
+            reason: Some(request.reason).filter(|reason| !reason.is_empty()),
+            ..verdict.into()
+        };
         let decided = self
             .gate
-            .decide(id, verdict, digest, &caller.principal)
+            .decide(id, decision, digest, &caller.principal)
             .await;
         let approval = decided.map_err(|error| refuse(&id, error))?;
         Ok(Response::new(convert::approval(&approval)))
@@ -175,6 +184,11 @@ pub(crate) fn refuse(id: &ApprovalId, error: DecideError) -> Status {
             tonic::Code::PermissionDenied,
             "SELF_APPROVAL",
             "the principal who started the invocation may not approve it here; another approver has to",
+        ),
+        DecideError::NotAnApprover(principal) => Fault::new(
+            tonic::Code::PermissionDenied,
+            "NOT_AN_APPROVER",
+            format!("{principal} has no valid token that may decide; an operator can make one"),
         ),
         DecideError::Unavailable(reason) => Fault::unavailable(
             "NOT_RECORDED",
