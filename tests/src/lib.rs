@@ -7,6 +7,7 @@ pub mod amount;
 pub mod authority;
 pub mod client;
 pub mod component;
+pub mod desk;
 pub mod guests;
 pub mod host;
 pub mod origin;

@@ -5,11 +5,10 @@ use nexus_proto::v1::Verdict;
 use nexus_proto::v1::approval::State;
 use nexus_proto::v1::invocation::{Outcome, State as Life};
 use nexus_tests::client::reason;
+use nexus_tests::desk::{Desk, last};
 use nexus_tests::probe;
 use serde_json::{Value, json};
 use tonic::Code;
-
-use crate::desk::{Desk, last};
 
 fn request(steps: &[Value]) -> v1::InvokeAgentRequest {
     v1::InvokeAgentRequest {

@@ -4,11 +4,10 @@ use nexus_proto::v1;
 use nexus_proto::v1::Verdict;
 use nexus_proto::v1::approval::State;
 use nexus_tests::client::reason;
+use nexus_tests::desk::{Desk, last};
 use nexus_tests::probe;
 use serde_json::json;
 use tonic::Code;
-
-use crate::desk::{Desk, last};
 
 fn decide(approval: &v1::Approval, verdict: Verdict) -> v1::DecideApprovalRequest {
     v1::DecideApprovalRequest {

@@ -170,6 +170,9 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
         let path = entry.path();
+        if path.ends_with("target") {
+            continue;
+        }
         if path.is_dir() {
             files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -177,6 +180,42 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// Documents whose tables name the test of each line in their last column.
+const EVIDENCE: [&str; 2] = ["docs/conformance.md", "docs/threat-model.md"];
+
+#[test]
+fn every_test_that_a_document_names_is_one() {
+    let mut tests = BTreeSet::new();
+    for folder in ["host", "tests", "proto", "guest-sdk"] {
+        for file in rust_files(&root().join(folder)) {
+            let source = std::fs::read_to_string(&file).expect("a source");
+            let lines = source.lines().map(str::trim_start);
+            let named = lines.filter_map(|line| {
+                let line = line.strip_prefix("async ").unwrap_or(line);
+                line.strip_prefix("fn ")?.split('(').next()
+            });
+            tests.extend(named.map(str::to_owned));
+        }
+    }
+    for path in EVIDENCE {
+        let Ok(document) = std::fs::read_to_string(root().join(path)) else {
+            continue;
+        };
+        let mut named = 0;
+        for line in document.lines().filter(|line| line.starts_with("| ")) {
+            let last = line.trim_end_matches('|').rsplit('|').next();
+            for name in last.unwrap_or_default().split('`').skip(1).step_by(2) {
+                assert!(
+                    tests.contains(name),
+                    "{path} names {name}, which is no test"
+                );
+                named += 1;
+            }
+        }
+        assert!(named >= 20, "{path} names only {named} tests");
+    }
 }
 
 #[test]

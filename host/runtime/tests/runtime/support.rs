@@ -52,14 +52,10 @@ impl Host {
         let vault = Vault::open(Arc::clone(&store), audit.clone(), master)
             .await
             .unwrap();
+        let careful = Policy::parse(CAREFUL).unwrap();
         let gate = Gate::open(nexus_gate::Options {
-            store: Arc::clone(&store),
-            audit: audit.clone(),
-            vault: vault.clone(),
-            policy: Policy::parse(CAREFUL).unwrap(),
-            floor: Arc::new(OpenFloor),
             deadline: Duration::from_secs(3_600),
-            self_approval: true,
+            ..nexus_gate::Options::new(Arc::clone(&store), audit.clone(), vault.clone(), careful)
         })
         .await
         .unwrap();

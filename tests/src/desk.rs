@@ -1,28 +1,43 @@
-//! A host whose agent `trader` may read and write at one origin.
+//! A host whose agent `trader` may read and write at one origin, and the person at its desk.
 
 use nexus_proto::v1;
-use nexus_tests::client::Approvals;
-use nexus_tests::origin::Origin;
-use nexus_tests::{Client, Host, probe};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use crate::client::Approvals;
+use crate::origin::Origin;
+use crate::{Client, Host, probe};
 
 /// See the module.
-pub(crate) struct Desk {
-    pub(crate) host: Host,
-    pub(crate) origin: Origin,
+pub struct Desk {
+    /// The host.
+    pub host: Host,
+    /// What `trader` may talk to.
+    pub origin: Origin,
     /// The operator's client.
-    pub(crate) client: Client,
+    pub client: Client,
     /// What happens to approvals from the deployment on.
-    pub(crate) approvals: Approvals,
+    pub approvals: Approvals,
+    _policy: Option<NamedTempFile>,
 }
 
 impl Desk {
-    pub(crate) async fn new() -> anyhow::Result<Self> {
+    /// With the configuration that NEXUS ships.
+    pub async fn new() -> anyhow::Result<Self> {
         Self::with("").await
     }
 
+    /// Under another policy.
+    pub async fn under(policy: &str) -> anyhow::Result<Self> {
+        let file = NamedTempFile::new()?;
+        std::fs::write(file.path(), policy)?;
+        let mut desk = Self::with(&format!("[approvals]\npolicy = {:?}", file.path())).await?;
+        desk._policy = Some(file);
+        Ok(desk)
+    }
+
     /// With more lines of configuration.
-    pub(crate) async fn with(config: &str) -> anyhow::Result<Self> {
+    pub async fn with(config: &str) -> anyhow::Result<Self> {
         let origin = Origin::json(json!({ "done": true })).await?;
         let host = Host::builder()
             .config(&format!(
@@ -40,23 +55,26 @@ impl Desk {
         let review = client
             .upload(&component, v1::DeployAgentMetadata::default())
             .await?;
-        let mut reviewer = host.client("reviewer", v1::Role::Approver).await?;
-        let accept = v1::AcceptAgentRequest {
-            name: "agents/trader".to_owned(),
-            permissions_digest: review.permissions_digest,
-        };
-        reviewer.agents.accept_agent(accept).await?;
+        if review.state() != v1::deploy_agent_response::State::Live {
+            let mut reviewer = host.client("reviewer", v1::Role::Approver).await?;
+            let accept = v1::AcceptAgentRequest {
+                name: "agents/trader".to_owned(),
+                permissions_digest: review.permissions_digest,
+            };
+            reviewer.agents.accept_agent(accept).await?;
+        }
         let approvals = client.watch_approvals().await?;
         Ok(Self {
             host,
             origin,
             client,
             approvals,
+            _policy: None,
         })
     }
 
     /// The steps of an order, from open to response.
-    pub(crate) fn order(&self, quantity: u32) -> Vec<Value> {
+    pub fn order(&self, quantity: u32) -> Vec<Value> {
         probe::post(
             &self.origin.url(),
             "/orders",
@@ -65,13 +83,13 @@ impl Desk {
     }
 
     /// The steps that send an order under a name and do not wait.
-    pub(crate) fn sending(&self, name: &str) -> Vec<Value> {
+    pub fn sending(&self, name: &str) -> Vec<Value> {
         let body = json!({ "call": "http.request.body", "value": name });
         probe::sending(name, &self.origin.url(), "post", "/orders", &[body])
     }
 
     /// Starts the steps; returns the invocation as it waits, and its one question.
-    pub(crate) async fn park(
+    pub async fn park(
         &mut self,
         steps: &[Value],
     ) -> anyhow::Result<(v1::Invocation, v1::Approval)> {
@@ -87,7 +105,7 @@ impl Desk {
     }
 
     /// Starts the steps in the background and returns the invocation at once.
-    pub(crate) async fn start(&mut self, steps: &[Value]) -> anyhow::Result<v1::Invocation> {
+    pub async fn start(&mut self, steps: &[Value]) -> anyhow::Result<v1::Invocation> {
         let request = v1::StartInvocationRequest {
             name: "agents/trader".to_owned(),
             input: json!(steps).to_string(),
@@ -97,15 +115,29 @@ impl Desk {
         Ok(started.into_inner())
     }
 
-    pub(crate) async fn approve(&mut self, approval: &v1::Approval) -> anyhow::Result<()> {
+    /// Says yes as the operator.
+    pub async fn approve(&mut self, approval: &v1::Approval) -> anyhow::Result<()> {
         self.client
             .decide(&approval.name, v1::Verdict::Approve)
             .await?;
         Ok(())
     }
 
+    /// Revokes every token of a principal.
+    pub async fn revoke(&mut self, principal: &str) -> anyhow::Result<()> {
+        let list = v1::ListTokensRequest::default();
+        let tokens = self.client.system.list_tokens(list).await?.into_inner();
+        for token in tokens.tokens {
+            if token.principal == principal {
+                let revoke = v1::RevokeTokenRequest { name: token.name };
+                self.client.system.revoke_token(revoke).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The bodies that arrived, in their order.
-    pub(crate) fn bodies(&self) -> Vec<String> {
+    pub fn bodies(&self) -> Vec<String> {
         let received = self.origin.received();
         let body = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         received.iter().map(|request| body(&request.body)).collect()
@@ -113,7 +145,7 @@ impl Desk {
 }
 
 /// The last of an invocation's answers.
-pub(crate) fn last(output: &Value) -> &Value {
+pub fn last(output: &Value) -> &Value {
     let answers = output.as_array().map(Vec::as_slice).unwrap_or_default();
     answers.last().unwrap_or(&Value::Null)
 }
