@@ -79,7 +79,7 @@ impl Host {
         })
         .await
         .context("failed to open the gate")?;
-        let egress = Arc::new(Egress::new(egress(config)?)?);
+        let egress = Arc::new(Egress::new(egress(config, listening)?)?);
         let memory = Memory::new(Arc::clone(&store), audit.clone());
 
         let services = Arc::new(Services {
@@ -186,7 +186,7 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
     })
 }
 
-fn egress(config: &Config) -> anyhow::Result<EgressOptions> {
+fn egress(config: &Config, listening: SocketAddr) -> anyhow::Result<EgressOptions> {
     let mut extra_roots = Vec::new();
     if let Some(path) = &config.egress.extra_roots {
         let pem = read(path)?;
@@ -201,6 +201,7 @@ fn egress(config: &Config) -> anyhow::Result<EgressOptions> {
     }
     Ok(EgressOptions {
         private_origins: config.egress.private_origins.clone(),
+        own_listeners: vec![listening],
         extra_roots,
         ..EgressOptions::default()
     })

@@ -7,6 +7,7 @@
 
 mod compiling;
 mod dropped_calls;
+mod egress;
 mod guests;
 mod headers;
 mod imports;
