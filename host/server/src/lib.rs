@@ -10,6 +10,7 @@ mod convert;
 mod demo;
 mod fault;
 pub mod host;
+mod lock;
 mod names;
 mod paging;
 mod publish;
