@@ -67,16 +67,18 @@ kinds! {
     SecretSet => "secret_set",
     /// A secret was removed.
     SecretDeleted => "secret_deleted",
+    /// What the vault holds was compared with the trail and recorded anew.
+    VaultAnchored => "vault_anchored",
+    /// The vault's master key was replaced.
+    MasterKeyRotated => "master_key_rotated",
+    /// The vault's recovery copy was told to somebody.
+    RecoveryCopied => "recovery_copied",
     /// An access token was made.
     TokenCreated => "token_created",
     /// An access token was withdrawn.
     TokenRevoked => "token_revoked",
     /// Hot reload was switched on or off.
     HotReloadSet => "hot_reload_set",
-    /// The emergency lock was engaged: no agent does anything any more.
-    LockEngaged => "lock_engaged",
-    /// The emergency lock was lifted.
-    LockReleased => "lock_released",
     /// A forge ended, with an agent or without.
     ForgeFinished => "forge_finished",
     /// The head of the trail was signed.

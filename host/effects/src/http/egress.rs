@@ -307,13 +307,8 @@ async fn open(request: &Request, action: &Action, vault: &Vault) -> Result<Vec<S
                 "the manifest does not let the secret `{name}` be sent to {origin}"
             )));
         }
-        let secret = vault.open_secret(name).await.map_err(|error| match error {
-            nexus_vault::Error::NotFound(_) => Error::NotFound(error.to_string()),
-            _ => {
-                tracing::error!(secret = %name, %error, "a secret could not be opened");
-                Error::Other(format!("the secret `{name}` could not be opened"))
-            }
-        })?;
+        let secret = vault.open_secret(name).await;
+        let secret = secret.map_err(|error| crate::secret::unopened(name, &error))?;
         if !secret.allows(origin) {
             return Err(Error::Forbidden(format!(
                 "the operator does not let the secret `{name}` be sent to {origin}"
