@@ -15,7 +15,7 @@ use crate::prepare::{PrepareError, Prepared, blocking};
 use crate::registry::{
     AGENTS, AgentRow, Change, GENERATIONS, GenerationInfo, generation_key, generation_prefix,
 };
-use crate::runtime::{Runtime, Services};
+use crate::runtime::Runtime;
 
 /// Who publishes a component, and where it came from.
 #[derive(Debug, Clone)]
@@ -77,9 +77,6 @@ pub enum PublishError {
     /// The change could not be recorded.
     #[error("record the change")]
     Commit(#[source] CommitError),
-    /// The emergency lock is engaged.
-    #[error(transparent)]
-    Locked(nexus_gate::Locked),
     /// The permit could not be spent.
     #[error("spend the permit to publish")]
     NotPermitted(#[source] nexus_gate::StartError),
@@ -216,8 +213,7 @@ impl Runtime {
                     .map_err(PublishError::NotPermitted)?;
             }
             None => {
-                let Services { store, gate, .. } = &*self.0.services;
-                let _pass = gate.lock().enter().map_err(PublishError::Locked)?;
+                let store = &self.0.services.store;
                 store.commit(commit).await.map_err(PublishError::Commit)?;
             }
         }

@@ -10,7 +10,7 @@ mod convert;
 mod demo;
 mod fault;
 pub mod host;
-mod lock;
+pub mod keys;
 mod names;
 mod paging;
 mod publish;

@@ -218,7 +218,6 @@ pub(crate) fn refuse_publish(error: PublishError) -> Status {
             &format!("{}/generations/{number}", crate::names::of_agent(agent)),
             "ListGenerations shows those that are kept",
         ),
-        PublishError::Locked(locked) => Fault::locked(locked),
         PublishError::NotPermitted(_) => Fault::precondition("PERMIT_VOID", chain(&error)),
         _ => Fault::internal(&error),
     }

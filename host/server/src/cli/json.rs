@@ -45,7 +45,6 @@ named!(
     Invocation,
     InvocationEvent,
     Lineage,
-    Lock,
     Secret,
     Token,
 );

@@ -15,7 +15,6 @@ mod forge;
 mod invocations;
 pub(crate) mod invoke;
 mod json;
-mod lock;
 mod memory;
 pub(crate) mod output;
 mod pack;
@@ -88,11 +87,10 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Invoke(arguments) => invoke::run(arguments, &connect()?, &output).await,
         Command::Invocations(command) => invocations::run(command, &connect()?, &output).await,
         Command::Approvals(command) => approvals::run(command, &connect()?, &output).await,
-        Command::Vault(command) => vault::run(command, &connect()?, &output).await,
+        Command::Vault(command) => vault::run(command, &cli.global, &output).await,
         Command::Memory(command) => memory::run(command, &connect()?, &output).await,
         Command::Tokens(command) => tokens::run(command, &connect()?, &output).await,
         Command::Audit(command) => audit::run(command, &connect()?, &output).await,
-        Command::Lock(command) => lock::run(command, &cli.global, &output).await,
         Command::Pack(arguments) => pack::run(&arguments, &output),
     }
 }
