@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::http::exchange::{Connection, Failed, exchange};
-use crate::http::{Connector, Network, Own, Reach, SetupError, SystemNetwork};
+use crate::http::{Connector, Reach, Resolve, SetupError, SystemResolver};
 
 /// What the operator says about the endpoint.
 #[derive(Clone)]
@@ -40,8 +40,8 @@ pub struct OperatorOptions {
     pub total_timeout: Duration,
     /// The most bytes of a response.
     pub max_bytes: usize,
-    /// Names and connections.
-    pub network: Arc<dyn Network>,
+    /// Turns names into addresses.
+    pub resolver: Arc<dyn Resolve>,
 }
 
 impl Default for OperatorOptions {
@@ -54,7 +54,7 @@ impl Default for OperatorOptions {
             idle_timeout: Duration::from_secs(120),
             total_timeout: Duration::from_secs(600),
             max_bytes: 16 * 1024 * 1024,
-            network: Arc::new(SystemNetwork),
+            resolver: Arc::new(SystemResolver),
         }
     }
 }
@@ -97,8 +97,7 @@ impl OperatorClient {
         };
         let connector = Connector::new(
             &options.extra_roots,
-            options.network.clone(),
-            Own::default(),
+            options.resolver.clone(),
             options.connect_timeout,
         )
         .map_err(SetupError::from)?;

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_gate::Principal;
-use nexus_manifest::Digest;
+use nexus_manifest::{AgentName, Digest};
 use nexus_runtime::Runtime;
 use nexus_sandbox::Limits;
 use nexus_store::CommitError;
@@ -14,6 +14,7 @@ use crate::build::{self, Builder};
 use crate::event::Event;
 use crate::records::{self, Forged, ForgedId, ForgedState, HotReload, Lineage, RecordError};
 use crate::request::Request;
+use crate::review::{Review, Reviews};
 use crate::stages::Stages;
 use crate::template::{self, Catalog};
 use crate::{model, pipeline, toolchain};
@@ -68,6 +69,7 @@ pub(crate) struct Inner {
     /// Held for reading while a forged component goes live, for writing while
     /// the switch is thrown: once it is off, none goes live any more.
     pub(crate) switch: RwLock<()>,
+    pub(crate) reviews: Reviews,
 }
 
 /// Why there is no forge.
@@ -136,6 +138,7 @@ impl Forge {
             model: model.map_err(OpenError::Model)?,
             allow_unsandboxed: options.allow_unsandboxed,
             switch: RwLock::new(()),
+            reviews: Reviews::default(),
         };
         inner.refuse_leftovers().await?;
         let builder = inner.builder.clone();
@@ -156,6 +159,16 @@ impl Forge {
         let inner = self.inner.clone();
         tokio::spawn(async move { pipeline::run(&inner, request, &Stages::new(sender)).await });
         UnboundedReceiverStream::new(events)
+    }
+
+    /// The newest component that waits for a person under this name and with these permissions.
+    pub fn review(&self, agent: &AgentName, permissions: &Digest) -> Option<Review> {
+        self.inner.reviews.find(agent, permissions)
+    }
+
+    /// Whether any component waits for a person under this name.
+    pub fn reviews(&self, agent: &AgentName) -> bool {
+        self.inner.reviews.any(agent)
     }
 
     /// The compiler on its own.

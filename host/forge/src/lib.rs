@@ -19,6 +19,7 @@ mod pipeline;
 mod publish;
 mod records;
 mod request;
+mod review;
 mod stages;
 pub mod template;
 pub mod toolchain;
@@ -31,4 +32,5 @@ pub use records::{
     FORGE, FORGED, Forged, ForgedId, ForgedState, HotReload, LINEAGE, Lineage, RecordError,
 };
 pub use request::{Mode, Request};
+pub use review::{Review, ReviewEnd};
 pub use template::{InputParameter, InputType, NeedsParameters};

@@ -88,7 +88,6 @@ async fn attempt(
     began: Instant,
 ) -> Result<&'static str, End> {
     stages.begin(Stage::Spec);
-    refuse_foreign(forge, request)?;
     let plan = plan(forge, request, stages).await?;
     let detail = Detail::Spec {
         manifest: plan.manifest.clone(),
@@ -97,12 +96,18 @@ async fn attempt(
     stages.end(StageState::Succeeded, Some(detail));
 
     stages.begin(Stage::Review);
-    let weighed = if permissions_are_free(&plan.manifest.permissions) {
-        "these permissions are free"
+    let replaces = forge.runtime.replaces(&request.agent, &request.principal);
+    let weighed = if let Some(owner) = replaces {
+        format!(
+            "the agent {} belongs to {owner}; a person has to agree before it is replaced",
+            request.agent
+        )
+    } else if permissions_are_free(&plan.manifest.permissions) {
+        "these permissions are free".to_owned()
     } else {
-        "a person has to accept these permissions before the agent is published"
+        "a person has to accept these permissions before the agent is published".to_owned()
     };
-    stages.end(StageState::Succeeded, Some(Detail::Log(weighed.to_owned())));
+    stages.end(StageState::Succeeded, Some(Detail::Log(weighed)));
 
     let made = match &plan.source {
         Some(source) => {
@@ -130,17 +135,6 @@ async fn attempt(
         forging: began.elapsed(),
     };
     publish::publish(forge, request, forged, stages).await
-}
-
-/// Says early what publication would say late.
-fn refuse_foreign(forge: &Inner, request: &Request) -> Result<(), End> {
-    match forge.runtime.get(&request.agent) {
-        Some(live) if live.owner != request.principal => Err(End::Failed(format!(
-            "the agent {} belongs to {}; choose another name",
-            request.agent, live.owner
-        ))),
-        _ => Ok(()),
-    }
 }
 
 async fn plan(forge: &Inner, request: &Request, stages: &Stages) -> Result<Plan, End> {

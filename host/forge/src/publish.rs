@@ -11,10 +11,11 @@ use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::event::{Detail, NotPublished, Stage, StageState};
-use crate::forge::Inner;
+use crate::forge::{Inner, error_chain};
 use crate::pipeline::End;
 use crate::records::{self, Forged, ForgedId, ForgedState, Lineage};
 use crate::request::Request;
+use crate::review::{Entry, ReviewEnd};
 use crate::stages::Stages;
 
 /// A component that could go live.
@@ -32,6 +33,29 @@ pub(crate) async fn publish(
     stages: &Stages,
 ) -> Result<&'static str, End> {
     stages.begin(Stage::Publish);
+    let mut review = forge.reviews.entry();
+    let published = attempt(forge, request, candidate, stages, &mut review).await;
+    let (end, told) = match published {
+        Ok(Some(generation)) => {
+            let detail = Detail::Published(generation.clone());
+            stages.end(StageState::Succeeded, Some(detail));
+            (ReviewEnd::Published(generation), Ok("published"))
+        }
+        Ok(None) => (ReviewEnd::Held, Ok("held")),
+        Err(reason) => (ReviewEnd::Failed(reason.clone()), Err(End::Failed(reason))),
+    };
+    review.end(end);
+    told
+}
+
+/// `None`: the component is held.
+async fn attempt(
+    forge: &Inner,
+    request: &Request,
+    candidate: Candidate,
+    stages: &Stages,
+    review: &mut Entry<'_>,
+) -> Result<Option<Arc<Generation>>, String> {
     let Candidate {
         lineage,
         prepared,
@@ -52,7 +76,8 @@ pub(crate) async fn publish(
         return hold(forge, forged, &lineage, &prepared, stages).await;
     }
 
-    let action = prepared.action(&request.principal, origin(&lineage));
+    let replaces = forge.runtime.replaces(&request.agent, &request.principal);
+    let action = prepared.action(&request.principal, origin(&lineage), replaces.as_ref());
     let payload = action.payload.clone();
     // Whoever decides on an approval reads where the component came from.
     save(forge, None, Some(&lineage)).await?;
@@ -61,7 +86,7 @@ pub(crate) async fn publish(
         forged: &forged,
         stopped: Mutex::new(None),
     };
-    let checked = check(forge, action, &watcher, &prepared).await;
+    let checked = check(forge, action, &watcher, &prepared, review).await;
     let asked = watcher.asked().is_some();
     let permit = match checked {
         Ok(permit) => permit,
@@ -85,13 +110,12 @@ pub(crate) async fn publish(
     forged.duration = forging + publishing.elapsed();
     forged.state = ForgedState::Published;
     save(forge, Some(&forged), None).await?;
-    stages.end(StageState::Succeeded, Some(Detail::Published(generation)));
-    Ok("published")
+    Ok(Some(generation))
 }
 
-async fn enabled(forge: &Inner) -> Result<bool, End> {
+async fn enabled(forge: &Inner) -> Result<bool, String> {
     let read = records::hot_reload(&*forge.runtime.services().store).await;
-    Ok(read.map_err(|error| End::failed(&error))?.enabled)
+    Ok(read.map_err(|error| error_chain(&error))?.enabled)
 }
 
 /// Keeps the component and its origin, and publishes nothing.
@@ -101,13 +125,13 @@ async fn hold(
     lineage: &Lineage,
     prepared: &Prepared,
     stages: &Stages,
-) -> Result<&'static str, End> {
+) -> Result<Option<Arc<Generation>>, String> {
     let blobs = forge.runtime.services().blobs.clone();
     let component = prepared.component.clone();
     tokio::task::spawn_blocking(move || blobs.put(&component))
         .await
-        .map_err(|error| End::failed(&error))?
-        .map_err(|error| End::failed(&error))?;
+        .map_err(|error| error_chain(&error))?
+        .map_err(|error| error_chain(&error))?;
     forged.state = ForgedState::Held;
     save(forge, Some(&forged), Some(lineage)).await?;
     let detail = Detail::NotPublished {
@@ -115,14 +139,14 @@ async fn hold(
         digest: prepared.digest,
     };
     stages.end(StageState::Stopped, Some(detail));
-    Ok("held")
+    Ok(None)
 }
 
 async fn save(
     forge: &Inner,
     forged: Option<&Forged>,
     lineage: Option<&Lineage>,
-) -> Result<(), End> {
+) -> Result<(), String> {
     let mut commit = Commit::new();
     if let Some(forged) = forged {
         records::put_forged(&mut commit, forged);
@@ -135,7 +159,7 @@ async fn save(
         .commit(commit)
         .await
         .map(drop)
-        .map_err(|error| End::failed(&error))
+        .map_err(|error| error_chain(&error))
 }
 
 /// Where the component came from, for the person who decides.
@@ -161,7 +185,7 @@ async fn swap(
     permit: Permit<kind::Publish>,
     payload: &Payload,
     prepared: Prepared,
-) -> Result<Arc<Generation>, End> {
+) -> Result<Arc<Generation>, String> {
     let fields = &payload.fields;
     let publish = Publish {
         // The full origin is under the component's digest; this tells it is there.
@@ -172,11 +196,11 @@ async fn swap(
         .runtime
         .publish_permitted(permit, payload, prepared, publish)
         .await;
-    published.map_err(|error| End::failed(&error))
+    published.map_err(|error| error_chain(&error))
 }
 
-fn refused(refusal: &Refusal) -> End {
-    End::Failed(format!("it is not published: {refusal}"))
+fn refused(refusal: &Refusal) -> String {
+    format!("it is not published: {refusal}")
 }
 
 /// Asks the gate, and tells the caller once a person can be asked to decide.
@@ -185,6 +209,7 @@ async fn check(
     action: Action,
     watcher: &Watcher<'_>,
     prepared: &Prepared,
+    review: &mut Entry<'_>,
 ) -> Result<Permit<kind::Publish>, Refusal> {
     let gate = &forge.runtime.services().gate;
     let mut changes = gate.watch();
@@ -208,6 +233,11 @@ async fn check(
             _ => continue,
         };
         // Only now can it be decided: before, it was on its way to the disk.
+        review.asked(
+            prepared.agent().clone(),
+            prepared.permissions_digest,
+            approval,
+        );
         let detail = Detail::NeedsReview {
             approval,
             manifest: prepared.manifest.clone(),

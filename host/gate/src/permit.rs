@@ -256,6 +256,11 @@ impl<K: Kind> Permit<K> {
         self.digest
     }
 
+    /// What people have approved, if they were asked.
+    pub fn approval(&self) -> Option<ApprovalId> {
+        self.grant.as_ref().and_then(|grant| grant.approval())
+    }
+
     /// Begins the effect. `payload` is made from the very bytes that are about to be sent, and must be
     /// what was permitted. When this returns, the record of a write is durable and its approval
     /// consumed; the record of a read is in order and durable within a second.

@@ -4,7 +4,7 @@ use nexus_manifest::{Digest, Host, Scheme};
 
 use crate::class::permissions_are_free;
 use crate::grants::http_target;
-use crate::{Action, ActionKind, Label};
+use crate::{Action, ActionKind, EffectClass, Label};
 
 /// A policy's whole view of an action. Equal questions have equal answers, which makes them cacheable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -78,7 +78,9 @@ impl Question {
                 .collect(),
             class: action.class.as_str(),
             component: context.component,
+            // One that takes another owner's place comes with a stricter class.
             free_permissions: action.kind == ActionKind::Publish
+                && action.class == EffectClass::Internal
                 && permissions_are_free(&context.manifest.permissions),
             host_kind,
             labels,

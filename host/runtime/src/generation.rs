@@ -18,7 +18,7 @@ pub struct Generation {
     pub digest: Digest,
     /// What the component says of itself and may ask for.
     pub manifest: Arc<Manifest>,
-    /// Who published it, and alone may replace it.
+    /// Whose agent it is, who alone may replace it without a person's consent.
     pub owner: Principal,
     /// Milliseconds since the epoch.
     pub created_ms: u64,

@@ -7,6 +7,7 @@ use nexus_gate::{
     Action, ActionKind, Context, EffectClass, InvocationId, Payload, Permit, Principal, RootOrigin,
     kind,
 };
+use nexus_manifest::AgentName;
 use serde_json::{Map, Value, json};
 
 use crate::generation::Generation;
@@ -14,10 +15,20 @@ use crate::prepare::Prepared;
 use crate::publish::{Publish, PublishError};
 use crate::runtime::Runtime;
 
+/// The field that names the owner of the agent that is replaced.
+const REPLACES: &str = "replaces_agent_of";
+
 impl Prepared {
     /// The action that publishes this component, as it is given to the gate: everything that a
-    /// person who decides must see. `origin` says where the component came from.
-    pub fn action(&self, principal: &Principal, origin: Map<String, Value>) -> Action {
+    /// person who decides must see. `origin` says where the component came from, `replaces` whose
+    /// agent it takes the place of if that is not `principal`: then a person is asked even if its
+    /// permissions are free.
+    pub fn action(
+        &self,
+        principal: &Principal,
+        origin: Map<String, Value>,
+        replaces: Option<&Principal>,
+    ) -> Action {
         let manifest = &self.manifest;
         let lines = |all: &[nexus_manifest::Permission]| -> Vec<String> {
             all.iter().map(ToString::to_string).collect()
@@ -56,6 +67,9 @@ impl Prepared {
                 ),
             ),
         ]);
+        if let Some(owner) = replaces {
+            fields.insert(REPLACES.to_owned(), json!(owner.as_str()));
+        }
         let context = Context {
             agent: manifest.name.clone(),
             component: self.digest,
@@ -75,7 +89,10 @@ impl Prepared {
             verb: "publish".to_owned(),
             target: manifest.name.to_string(),
             // The gate raises it to what the permissions are.
-            class: EffectClass::Internal,
+            class: match replaces {
+                Some(_) => EffectClass::External,
+                None => EffectClass::Internal,
+            },
             labels: BTreeSet::new(),
             payload: Payload::new(Value::Object(fields)),
         }
@@ -83,8 +100,16 @@ impl Prepared {
 }
 
 impl Runtime {
+    /// Whose agent a publication by `principal` would take the place of, if it is another's.
+    pub fn replaces(&self, agent: &AgentName, principal: &Principal) -> Option<Principal> {
+        self.get(agent)
+            .map(|live| live.owner.clone())
+            .filter(|owner| owner != principal)
+    }
+
     /// Publishes what the gate has permitted: the permit is spent on this very component, in the
-    /// commit that makes it the current generation.
+    /// commit that makes it the current generation. Another owner's agent is replaced only if a
+    /// person was shown whose it is, and has agreed.
     pub async fn publish_permitted(
         &self,
         permit: Permit<kind::Publish>,
@@ -98,4 +123,9 @@ impl Runtime {
         self.publish_in(prepared, publish, Some((permit, payload)))
             .await
     }
+}
+
+/// Whether a person has agreed that this owner's agent is replaced.
+pub(crate) fn agreed(permit: &Permit<kind::Publish>, payload: &Payload, owner: &Principal) -> bool {
+    permit.approval().is_some() && payload.fields[REPLACES] == owner.as_str()
 }

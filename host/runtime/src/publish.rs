@@ -12,6 +12,7 @@ use nexus_store::{BlobError, BlobId, Commit, CommitError, ReadError, Scan};
 use crate::generation::Generation;
 use crate::invocation::milliseconds;
 use crate::prepare::{PrepareError, Prepared, blocking};
+use crate::publication::agreed;
 use crate::registry::{
     AGENTS, AgentRow, Change, GENERATIONS, GenerationInfo, generation_key, generation_prefix,
 };
@@ -158,6 +159,9 @@ impl Runtime {
         if let Some((_, AgentRow { owner, .. })) = &row
             && *owner != publish.owner
             && !publish.take_over
+            && !permit
+                .as_ref()
+                .is_some_and(|(permit, payload)| agreed(permit, payload, owner))
         {
             return Err(PublishError::OwnedByAnother {
                 agent: name,
@@ -241,7 +245,7 @@ impl Runtime {
             number,
         };
         let info = self.info(agent, number).await?.ok_or_else(unknown)?;
-        let generation = Arc::new(self.reload(info).await?);
+        let generation = Arc::new(self.reload(info, &row).await?);
         let mut commit = Commit::new();
         let next = AgentRow {
             current: number,
@@ -317,7 +321,7 @@ impl Runtime {
             };
             let loaded = match serde_json::from_slice::<AgentRow>(&value) {
                 Ok(row) => match self.info(&name, row.current).await {
-                    Ok(Some(info)) => self.reload(info).await,
+                    Ok(Some(info)) => self.reload(info, &row).await,
                     Ok(None) => Err(PublishError::UnknownGeneration {
                         agent: name.clone(),
                         number: row.current,
@@ -374,7 +378,11 @@ impl Runtime {
     }
 
     /// Makes a stored generation ready again, from its artifact if that is there.
-    async fn reload(&self, info: GenerationInfo) -> Result<Generation, PublishError> {
+    async fn reload(
+        &self,
+        info: GenerationInfo,
+        row: &AgentRow,
+    ) -> Result<Generation, PublishError> {
         let component = self
             .component(&info.digest)
             .await
@@ -387,7 +395,8 @@ impl Runtime {
             number: info.number,
             digest,
             manifest: Arc::clone(&loaded.manifest),
-            owner: info.owner,
+            // Whoever published this generation, the agent is its owner's.
+            owner: row.owner.clone(),
             created_ms: info.created_ms,
             lineage: info.lineage,
             loaded: Arc::new(loaded),

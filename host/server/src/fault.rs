@@ -131,6 +131,14 @@ impl Fault {
         )
     }
 
+    /// [`disk_full`](Self::disk_full), if that is why something could not be recorded. The gate
+    /// gives reasons as texts, and passes on the store's own words.
+    pub fn not_recorded(reason: &str) -> Option<Self> {
+        reason
+            .contains(&CommitError::Full.to_string())
+            .then(Self::disk_full)
+    }
+
     /// A bug or a broken part of ours, unless the disk is full. The cause goes to the log, not to
     /// the caller.
     pub fn internal(cause: &(dyn std::error::Error + 'static)) -> Self {

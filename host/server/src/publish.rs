@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nexus_gate::{Approval, ApprovalId, Observer, Principal, Refusal, kind};
-use nexus_manifest::AgentName;
+use nexus_forge::ReviewEnd;
+use nexus_gate::{Approval, ApprovalId, Observer, Principal, Refusal, StartError, kind};
+use nexus_manifest::{AgentName, Digest};
 use nexus_runtime::{
     CompileError, Generation, PrepareError, Prepared, Publish, PublishError, Runtime,
 };
@@ -36,11 +37,11 @@ pub(crate) struct Review {
 
 /// The uploads that wait for a person, by agent and digest of the permissions.
 #[derive(Clone, Default)]
-pub struct Reviews(Arc<Mutex<HashMap<(AgentName, String), Review>>>);
+pub struct Reviews(Arc<Mutex<HashMap<(AgentName, Digest), Review>>>);
 
 impl Reviews {
-    pub(crate) fn find(&self, agent: &AgentName, permissions_digest: &str) -> Option<Review> {
-        let key = (agent.clone(), permissions_digest.to_owned());
+    pub(crate) fn find(&self, agent: &AgentName, permissions: &Digest) -> Option<Review> {
+        let key = (agent.clone(), *permissions);
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -48,14 +49,20 @@ impl Reviews {
             .cloned()
     }
 
-    fn insert(&self, key: (AgentName, String), review: Review) {
+    /// Whether anything waits to become this agent.
+    pub(crate) fn any(&self, agent: &AgentName) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.keys().any(|(waiting, _)| waiting == agent)
+    }
+
+    fn insert(&self, key: (AgentName, Digest), review: Review) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(key, review);
     }
 
-    fn remove(&self, key: &(AgentName, String), approval: ApprovalId) {
+    fn remove(&self, key: &(AgentName, Digest), approval: ApprovalId) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // A later upload with the same permissions has taken the place.
         if all
@@ -76,10 +83,7 @@ pub(crate) async fn begin(
 ) -> Result<Published, Status> {
     let (asked, asking) = oneshot::channel();
     let (end, done) = watch::channel(None);
-    let key = (
-        prepared.agent().clone(),
-        prepared.permissions_digest.to_string(),
-    );
+    let key = (prepared.agent().clone(), prepared.permissions_digest);
     let (runtime, principal) = (host.runtime.clone(), principal.clone());
     let watcher = Watcher(Mutex::new(Some(asked)));
     tokio::spawn(async move {
@@ -114,6 +118,34 @@ pub(crate) async fn finish(mut done: Done) -> Result<Arc<Generation>, Status> {
     }
 }
 
+/// Waits for the end of a forge that a person has agreed to.
+pub(crate) async fn forged(
+    agent: &AgentName,
+    mut review: nexus_forge::Review,
+) -> Result<Arc<Generation>, Status> {
+    let ended = review.done.wait_for(Option::is_some).await;
+    let end = ended.ok().and_then(|ended| ended.clone());
+    let fault = match end {
+        Some(ReviewEnd::Published(generation)) => return Ok(generation),
+        Some(ReviewEnd::Held) => Fault::precondition(
+            "HOT_RELOAD_OFF",
+            format!(
+                "{agent} is not published: hot reload was switched off meanwhile; the component is kept"
+            ),
+        ),
+        Some(ReviewEnd::Failed(reason)) => {
+            let message = format!("{agent}: {reason}");
+            Fault::not_recorded(&reason)
+                .unwrap_or_else(|| Fault::precondition("REVIEW_ENDED", message))
+        }
+        None => Fault::unavailable(
+            "STOPPING",
+            "the host is stopping; forge again when it is back",
+        ),
+    };
+    Err(fault.with("agent", agent.as_str()).into())
+}
+
 async fn publish(
     runtime: &Runtime,
     prepared: Prepared,
@@ -121,7 +153,8 @@ async fn publish(
     watcher: &Watcher,
 ) -> Result<Arc<Generation>, Status> {
     let origin = Map::from_iter([("mode".to_owned(), json!("upload"))]);
-    let action = prepared.action(principal, origin);
+    let replaces = runtime.replaces(prepared.agent(), principal);
+    let action = prepared.action(principal, origin, replaces.as_ref());
     let payload = action.payload.clone();
     let checked = runtime
         .services()
@@ -161,7 +194,8 @@ fn refuse_review(agent: &AgentName, refusal: &Refusal) -> Status {
     match refusal {
         Refusal::Denied(_) => Fault::new(tonic::Code::PermissionDenied, "REVIEW_DENIED", message),
         Refusal::Forbidden(_) => Fault::new(tonic::Code::PermissionDenied, "FORBIDDEN", message),
-        Refusal::Unavailable(_) => Fault::unavailable("NOT_RECORDED", message),
+        Refusal::Unavailable(reason) => Fault::not_recorded(reason)
+            .unwrap_or_else(|| Fault::unavailable("NOT_RECORDED", message)),
         Refusal::Invalid(_) => Fault::new(tonic::Code::InvalidArgument, "INVALID_AGENT", message),
         Refusal::Expired | Refusal::Unattended | Refusal::Cancelled => {
             Fault::precondition("REVIEW_ENDED", message)
@@ -206,18 +240,22 @@ pub(crate) fn refuse_publish(error: PublishError) -> Status {
         PublishError::OwnedByAnother { agent, owner } => Fault::new(
             tonic::Code::PermissionDenied,
             "OWNED_BY_ANOTHER",
-            format!("{agent} belongs to {owner}; deploy under another name, or ask {owner} or an operator to remove it"),
+            format!("{agent} belongs to {owner}; use another name, or ask {owner} or an operator"),
         )
         .with("agent", agent.as_str())
         .with("owner", owner.as_str()),
-        PublishError::UnknownAgent(agent) => {
-            Fault::not_found("agent", &crate::names::of_agent(agent), "ListAgents shows them")
-        }
+        PublishError::UnknownAgent(agent) => Fault::not_found(
+            "agent",
+            &crate::names::of_agent(agent),
+            "ListAgents shows them",
+        ),
         PublishError::UnknownGeneration { agent, number } => Fault::not_found(
             "generation",
             &format!("{}/generations/{number}", crate::names::of_agent(agent)),
             "ListGenerations shows those that are kept",
         ),
+        PublishError::NotPermitted(StartError::Unavailable(reason)) => Fault::not_recorded(reason)
+            .unwrap_or_else(|| Fault::unavailable("NOT_RECORDED", chain(&error))),
         PublishError::NotPermitted(_) => Fault::precondition("PERMIT_VOID", chain(&error)),
         _ => Fault::internal(&error),
     }

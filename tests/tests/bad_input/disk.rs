@@ -161,7 +161,9 @@ async fn t36_on_a_full_disk_what_can_not_be_recorded_does_not_happen_and_reads_g
     let deployed = client
         .deploy(&probe::component("another", &permissions))
         .await;
-    assert!(deployed.is_err(), "an agent was deployed");
+    let refused = deployed.expect_err("an agent was deployed");
+    let refused = refused.downcast::<tonic::Status>()?;
+    assert_eq!(reason(&refused), "DISK_FULL", "{refused}");
     let body = json!({ "n": "9".repeat(300 << 10) });
     let large = Value::from(probe::post(&origin.url(), "/orders", &body));
     let ended = client.invoke("writer", &large).await?;
@@ -171,8 +173,10 @@ async fn t36_on_a_full_disk_what_can_not_be_recorded_does_not_happen_and_reads_g
     let decided = client
         .decide(&waiting.approvals[0], v1::Verdict::Approve)
         .await;
-    if decided.is_ok() {
-        client.ended(&waiting.name).await?;
+    match decided {
+        Ok(_) => drop(client.ended(&waiting.name).await?),
+        // Who decides has to know that it is the disk.
+        Err(status) => assert_eq!(reason(&status), "DISK_FULL", "{status}"),
     }
     let started = v1::ListEventsRequest {
         page_size: 1_000,

@@ -7,8 +7,6 @@
 
 mod compiling;
 mod dropped_calls;
-mod egress;
-mod files;
 mod guests;
 mod headers;
 mod imports;

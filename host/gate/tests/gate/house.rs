@@ -193,10 +193,7 @@ impl House {
 
     /// The whole trail.
     pub(crate) async fn events(&self) -> Vec<Record> {
-        let mut events = self.audit.events(1, 10_000).await.unwrap();
-        // The vault's own beginning.
-        events.retain(|record| record.event.kind != EventKind::VaultAnchored);
-        events
+        self.audit.events(1, 10_000).await.unwrap()
     }
 
     pub(crate) async fn count(&self, kind: EventKind) -> usize {

@@ -4,23 +4,27 @@ mod upload;
 
 use std::sync::Arc;
 
-use nexus_gate::{State, Verdict};
-use nexus_manifest::{AgentName, Manifest};
+use nexus_gate::{ApprovalId, State, Verdict};
+use nexus_manifest::{AgentName, Digest, DigestError, Manifest};
 use nexus_proto::v1;
 use nexus_proto::v1::agent_service_server::AgentService;
-use nexus_runtime::{AgentChange, Generation, GenerationInfo};
+use nexus_runtime::{AgentChange, Generation, GenerationInfo, PublishError};
 use tonic::{Request, Response, Status, Streaming};
 
+use self::upload::Upload;
 use super::{Events, caller, follow};
-use crate::auth::Caller;
+use crate::auth::{Caller, Role};
 use crate::fault::Fault;
 use crate::host::Host;
 use crate::publish::{self, Published, Review};
+use crate::requests::{Answer, Requests};
 use crate::{convert, names, paging};
 
 /// See the module.
 pub(crate) struct Agents {
     pub(crate) host: Host,
+    /// The uploads that their clients have named.
+    pub(crate) deploys: Requests<Answer<v1::DeployAgentResponse>>,
 }
 
 #[tonic::async_trait]
@@ -31,58 +35,15 @@ impl AgentService for Agents {
     ) -> Result<Response<v1::DeployAgentResponse>, Status> {
         let caller = caller(&request)?;
         let upload = upload::receive(request.into_inner()).await?;
-        let prepared = self
-            .host
-            .runtime
-            .prepare(upload.component)
-            .await
-            .map_err(publish::refuse_component)?;
-        let manifest = prepared.manifest.clone();
-        if let Some(agent) = upload.agent.filter(|agent| *agent != manifest.name) {
-            let message = format!(
-                "the component's manifest names {}, not {agent}",
-                manifest.name
-            );
-            return Err(Fault::invalid("metadata.agent", message).into());
-        }
-        let permissions_digest = manifest.permissions_digest().to_string();
-        if !upload.permissions_digest.is_empty() && upload.permissions_digest != permissions_digest
-        {
-            let message = format!(
-                "the component asks for other permissions, whose digest is {permissions_digest}"
-            );
-            return Err(Fault::invalid("metadata.permissions_digest", message).into());
-        }
-        let permissions = convert::permissions(&manifest);
-        let accepted = !upload.permissions_digest.is_empty();
-        let published = publish::begin(&self.host, prepared, &caller.principal).await?;
-        let published = match published {
-            // Whoever may decide and has named the very permissions has decided.
-            Published::Review(review) if accepted && caller.role.decides() => {
-                Published::Live(self.accept(review, &caller).await?)
-            }
-            other => other,
+        let answer = if upload.request_id.is_empty() {
+            deploy(self.host.clone(), upload, caller).await?
+        } else {
+            let (principal, id) = (caller.principal.clone(), upload.request_id.clone());
+            let digest = upload.digest();
+            let call = deploy(self.host.clone(), upload, caller);
+            self.deploys.once(principal, id, digest, call).await?
         };
-        Ok(Response::new(match published {
-            Published::Live(generation) => v1::DeployAgentResponse {
-                agent: Some(convert::agent(&generation)),
-                state: v1::deploy_agent_response::State::Live.into(),
-                approval: String::new(),
-                permissions,
-                permissions_digest,
-            },
-            Published::Review(review) => v1::DeployAgentResponse {
-                agent: self
-                    .host
-                    .runtime
-                    .get(&manifest.name)
-                    .map(|live| convert::agent(&live)),
-                state: v1::deploy_agent_response::State::Review.into(),
-                approval: format!("approvals/{}", review.approval),
-                permissions,
-                permissions_digest,
-            },
-        }))
+        Ok(Response::new(answer))
     }
 
     async fn accept_agent(
@@ -92,13 +53,21 @@ impl AgentService for Agents {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let name = names::agent("name", &request.name)?;
-        let review = self.host.reviews.find(&name, &request.permissions_digest).ok_or_else(|| {
-            Fault::precondition(
-                "NO_SUCH_REVIEW",
-                format!("no upload of {name} with these permissions waits for review; deploy it again and accept the digest that is answered"),
-            )
-        })?;
-        let generation = self.accept(review, &caller).await?;
+        let host = &self.host;
+        let digest: Digest = request
+            .permissions_digest
+            .parse()
+            .map_err(|error: DigestError| {
+                Fault::invalid("permissions_digest", error.to_string())
+            })?;
+        let generation = if let Some(review) = host.reviews.find(&name, &digest) {
+            accept(host, review, &caller).await?
+        } else if let Some(review) = host.forge.review(&name, &digest) {
+            approve(host, review.approval, &caller).await?;
+            publish::forged(&name, review).await?
+        } else {
+            self.accepted(&name, &digest)?
+        };
         Ok(Response::new(convert::agent(&generation)))
     }
 
@@ -151,6 +120,7 @@ impl AgentService for Agents {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let live = self.live(&request.name)?;
+        may_change(&live, &caller)?;
         check_etag(&live, &request.etag)?;
         let removed = self
             .host
@@ -194,6 +164,7 @@ impl AgentService for Agents {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let live = self.live(&request.name)?;
+        may_change(&live, &caller)?;
         check_etag(&live, &request.etag)?;
         let name = &live.manifest.name;
         let number = match request.generation {
@@ -255,23 +226,117 @@ impl Agents {
             })
     }
 
-    /// Approves a review and waits until the agent is callable.
-    async fn accept(&self, review: Review, caller: &Caller) -> Result<Arc<Generation>, Status> {
-        let gate = &self.host.services.gate;
-        let decided = gate
-            .decide(review.approval, Verdict::Approve, None, &caller.principal)
-            .await;
-        let approval =
-            decided.map_err(|error| super::approvals::refuse(&review.approval, error))?;
-        if approval.state == State::Pending {
+    /// What there is to say of permissions that nothing waits for: they may be accepted already.
+    fn accepted(&self, name: &AgentName, digest: &Digest) -> Result<Arc<Generation>, Status> {
+        let host = &self.host;
+        if host.reviews.any(name) || host.forge.reviews(name) {
             let message = format!(
-                "approvals/{} needs {} people; another one has to approve too",
-                approval.id, approval.required
+                "what waits for review as {name} asks for other permissions; look at them again, and accept their digest"
             );
-            return Err(Fault::precondition("MORE_APPROVALS_NEEDED", message).into());
+            return Err(Fault::new(tonic::Code::Aborted, "PERMISSIONS_CHANGED", message).into());
         }
-        publish::finish(review.done).await
+        let live = host.runtime.get(name);
+        live.filter(|live| live.permissions_digest() == *digest)
+            .ok_or_else(|| {
+                let message = format!(
+                    "nothing with these permissions waits for review as {name}; deploy or forge it again and accept the digest that is answered"
+                );
+                Fault::precondition("NO_SUCH_REVIEW", message).into()
+            })
     }
+}
+
+/// Takes an upload through review, or to where it waits for one.
+async fn deploy(
+    host: Host,
+    upload: Upload,
+    caller: Caller,
+) -> Result<v1::DeployAgentResponse, Status> {
+    let prepared = host.runtime.prepare(upload.component).await;
+    let prepared = prepared.map_err(publish::refuse_component)?;
+    let manifest = prepared.manifest.clone();
+    if let Some(agent) = upload.agent.filter(|agent| *agent != manifest.name) {
+        let message = format!(
+            "the component's manifest names {}, not {agent}",
+            manifest.name
+        );
+        return Err(Fault::invalid("metadata.agent", message).into());
+    }
+    let permissions_digest = manifest.permissions_digest().to_string();
+    let accepted = !upload.permissions_digest.is_empty();
+    if accepted && upload.permissions_digest != permissions_digest {
+        let message = format!(
+            "the component asks for other permissions, whose digest is {permissions_digest}"
+        );
+        return Err(Fault::invalid("metadata.permissions_digest", message).into());
+    }
+    // Whoever may decide and has named the very permissions has decided; that another owner's
+    // agent is replaced is nothing that they have named.
+    let decided = accepted
+        && caller.role.decides()
+        && host
+            .runtime
+            .replaces(&manifest.name, &caller.principal)
+            .is_none();
+    let published = match publish::begin(&host, prepared, &caller.principal).await? {
+        Published::Review(review) if decided => {
+            Published::Live(accept(&host, review, &caller).await?)
+        }
+        other => other,
+    };
+    let permissions = convert::permissions(&manifest);
+    Ok(match published {
+        Published::Live(generation) => v1::DeployAgentResponse {
+            agent: Some(convert::agent(&generation)),
+            state: v1::deploy_agent_response::State::Live.into(),
+            approval: String::new(),
+            permissions,
+            permissions_digest,
+        },
+        Published::Review(review) => v1::DeployAgentResponse {
+            agent: host
+                .runtime
+                .get(&manifest.name)
+                .map(|live| convert::agent(&live)),
+            state: v1::deploy_agent_response::State::Review.into(),
+            approval: format!("approvals/{}", review.approval),
+            permissions,
+            permissions_digest,
+        },
+    })
+}
+
+/// Approves a review and waits until the agent is callable.
+async fn accept(host: &Host, review: Review, caller: &Caller) -> Result<Arc<Generation>, Status> {
+    approve(host, review.approval, caller).await?;
+    publish::finish(review.done).await
+}
+
+async fn approve(host: &Host, approval: ApprovalId, caller: &Caller) -> Result<(), Status> {
+    let gate = &host.services.gate;
+    let decided = gate
+        .decide(approval, Verdict::Approve, None, &caller.principal)
+        .await;
+    let approval = decided.map_err(|error| super::approvals::refuse(&approval, error))?;
+    if approval.state == State::Pending {
+        let message = format!(
+            "approvals/{} needs {} people; another one has to approve too",
+            approval.id, approval.required
+        );
+        return Err(Fault::precondition("MORE_APPROVALS_NEEDED", message).into());
+    }
+    Ok(())
+}
+
+/// An agent is its owner's; an operator may set right what others own.
+fn may_change(live: &Generation, caller: &Caller) -> Result<(), Status> {
+    if live.owner == caller.principal || caller.role == Role::Operator {
+        return Ok(());
+    }
+    Err(publish::refuse_publish(PublishError::OwnedByAnother {
+        agent: live.manifest.name.clone(),
+        owner: live.owner.clone(),
+    }))
 }
 
 fn check_etag(live: &Generation, etag: &str) -> Result<(), Status> {

@@ -190,10 +190,12 @@ pub(crate) fn refuse(id: &ApprovalId, error: DecideError) -> Status {
             "NOT_AN_APPROVER",
             format!("{principal} has no valid token that may decide; an operator can make one"),
         ),
-        DecideError::Unavailable(reason) => Fault::unavailable(
-            "NOT_RECORDED",
-            format!("the decision could not be recorded, and so does not count: {reason}"),
-        ),
+        DecideError::Unavailable(reason) => Fault::not_recorded(&reason).unwrap_or_else(|| {
+            Fault::unavailable(
+                "NOT_RECORDED",
+                format!("the decision could not be recorded, and so does not count: {reason}"),
+            )
+        }),
     }
     .with("approval", name)
     .into()

@@ -1,19 +1,27 @@
 //! `ForgeService`: words in, events out, and at their end an agent.
 
+mod told;
+
+use std::sync::Arc;
+
 use futures::StreamExt as _;
 use nexus_forge::{ForgedId, InputParameter, InputType, Mode, Request as ForgeRequest};
 use nexus_proto::v1;
 use nexus_proto::v1::forge_service_server::ForgeService;
 use tonic::{Request, Response, Status};
 
+pub(crate) use self::told::Told;
 use super::{Events, caller};
 use crate::fault::Fault;
 use crate::host::Host;
+use crate::requests::Requests;
 use crate::{convert, names, paging};
 
 /// See the module.
 pub(crate) struct Forging {
     pub(crate) host: Host,
+    /// The forges that their clients have named.
+    pub(crate) forges: Requests<Arc<Told>>,
 }
 
 #[tonic::async_trait]
@@ -26,6 +34,8 @@ impl ForgeService for Forging {
     ) -> Result<Response<Self::ForgeAgentStream>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
+        let (id, digest) = (request.request_id.clone(), told::digest(&request));
+        let principal = caller.principal.clone();
         let forging = ForgeRequest {
             agent: names::agent_id("agent_id", &request.agent_id)?,
             mode: mode(&request)?,
@@ -38,6 +48,12 @@ impl ForgeService for Forging {
             validate_only: request.validate_only,
             principal: caller.principal,
         };
+        if !id.is_empty() {
+            let (forge, forges) = (self.host.forge.clone(), self.forges.clone());
+            return told::once(forge, forges, principal, id, digest, forging)
+                .await
+                .map(Response::new);
+        }
         // The forge runs to its end by itself; a client that leaves finds it in the list.
         let events = self.host.forge.forge(forging);
         Ok(Response::new(Box::pin(

@@ -10,11 +10,7 @@ pub(crate) fn list(secrets: &[Secret]) -> String {
             id(&secret.name).to_owned(),
             secret.version.to_string(),
             time(secret.update_time.as_ref()),
-            if secret.damaged {
-                "DAMAGED: set it anew".to_owned()
-            } else {
-                secret.audience.join(", ")
-            },
+            secret.audience.join(", "),
         ]);
     }
     table.to_string()

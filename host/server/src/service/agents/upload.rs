@@ -1,7 +1,7 @@
 //! A component arriving in chunks.
 
 use bytes::{Bytes, BytesMut};
-use nexus_manifest::AgentName;
+use nexus_manifest::{AgentName, Digest};
 use nexus_proto::v1;
 use nexus_proto::v1::deploy_agent_request::Payload;
 use tonic::{Status, Streaming};
@@ -19,6 +19,20 @@ pub(super) struct Upload {
     pub(super) agent: Option<AgentName>,
     /// The permissions that the caller has accepted, if any.
     pub(super) permissions_digest: String,
+    /// What the client calls this upload, if it does.
+    pub(super) request_id: String,
+}
+
+impl Upload {
+    /// Of all that is asked, the request's name left out.
+    pub(super) fn digest(&self) -> Digest {
+        let agent = self.agent.as_ref().map_or("", AgentName::as_str);
+        Digest::of_parts([
+            agent.as_bytes(),
+            self.permissions_digest.as_bytes(),
+            &self.component,
+        ])
+    }
 }
 
 /// Reads an upload to its end. Whatever is wrong with it, nothing of it stays.
@@ -54,5 +68,6 @@ pub(super) async fn receive(
         component: component.freeze(),
         agent,
         permissions_digest: metadata.permissions_digest,
+        request_id: metadata.request_id,
     })
 }
