@@ -88,7 +88,7 @@ pub struct HostBuilder {
 }
 
 impl HostBuilder {
-    /// Adds lines to `nexus.toml`.
+    /// Adds lines to `nexus.toml`. It listens on a free port of 127.0.0.1 unless a line sets `listen`.
     #[must_use]
     pub fn config(mut self, lines: &str) -> Self {
         self.config.push_str(lines);
@@ -146,9 +146,11 @@ fn spawn(data: &Path, config: &str, wrapper: Option<&[String]>) -> anyhow::Resul
         }
         None => Command::new(binary()),
     };
+    command.args(["serve", "--data"]).arg(data);
+    if !config.lines().any(|line| line.starts_with("listen = ")) {
+        command.args(["--listen", "127.0.0.1:0"]);
+    }
     let mut child = command
-        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-        .arg(data)
         .arg("--config")
         .arg(&file)
         .env("RUST_LIB_BACKTRACE", "0")

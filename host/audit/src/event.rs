@@ -67,6 +67,12 @@ kinds! {
     SecretSet => "secret_set",
     /// A secret was removed.
     SecretDeleted => "secret_deleted",
+    /// What the vault holds was compared with the trail and recorded anew.
+    VaultAnchored => "vault_anchored",
+    /// The vault's master key was replaced.
+    MasterKeyRotated => "master_key_rotated",
+    /// The vault's recovery copy was told to somebody.
+    RecoveryCopied => "recovery_copied",
     /// An access token was made.
     TokenCreated => "token_created",
     /// An access token was withdrawn.

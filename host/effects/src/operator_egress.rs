@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::http::exchange::{Connection, Failed, exchange};
-use crate::http::{Connector, Reach, Resolve, SetupError, SystemResolver};
+use crate::http::{Connector, Network, Own, Reach, SetupError, SystemNetwork};
 
 /// What the operator says about the endpoint.
 #[derive(Clone)]
@@ -40,8 +40,8 @@ pub struct OperatorOptions {
     pub total_timeout: Duration,
     /// The most bytes of a response.
     pub max_bytes: usize,
-    /// Turns names into addresses.
-    pub resolver: Arc<dyn Resolve>,
+    /// Names and connections.
+    pub network: Arc<dyn Network>,
 }
 
 impl Default for OperatorOptions {
@@ -54,7 +54,7 @@ impl Default for OperatorOptions {
             idle_timeout: Duration::from_secs(120),
             total_timeout: Duration::from_secs(600),
             max_bytes: 16 * 1024 * 1024,
-            resolver: Arc::new(SystemResolver),
+            network: Arc::new(SystemNetwork),
         }
     }
 }
@@ -97,7 +97,8 @@ impl OperatorClient {
         };
         let connector = Connector::new(
             &options.extra_roots,
-            options.resolver.clone(),
+            options.network.clone(),
+            Own::default(),
             options.connect_timeout,
         )
         .map_err(SetupError::from)?;

@@ -42,12 +42,26 @@ pub async fn open(
         ));
     }
     permit.read(&Payload::new(json!({}))).await?;
-    let secrets = vault.list().await.map_err(|error| {
-        tracing::error!(%error, "the vault could not be read");
-        Error::Unavailable("the vault can't be read".to_owned())
-    })?;
-    if !secrets.iter().any(|secret| secret.name == *name) {
-        return Err(Error::NotFound(format!("no secret is named `{name}`")));
+    vault
+        .info(name)
+        .await
+        .map(drop)
+        .map_err(|error| unopened(name, &error))
+}
+
+/// Why a secret can't be used, in words for its agent.
+pub(crate) fn unopened(name: &SecretName, error: &nexus_vault::Error) -> Error {
+    match error {
+        nexus_vault::Error::NotFound(_) => Error::NotFound(error.to_string()),
+        nexus_vault::Error::Tampered { .. } => {
+            tracing::error!(secret = %name, "a secret's row was changed outside the vault");
+            Error::Other(format!(
+                "the secret `{name}` was changed outside the vault and is not used until it is set anew"
+            ))
+        }
+        error => {
+            tracing::error!(secret = %name, %error, "a secret could not be opened");
+            Error::Other(format!("the secret `{name}` could not be opened"))
+        }
     }
-    Ok(())
 }

@@ -11,7 +11,15 @@ mod memory;
 mod network;
 #[path = "effects/operator.rs"]
 mod operator;
+#[path = "effects/own.rs"]
+mod own;
 #[path = "effects/placements.rs"]
 mod placements;
+#[path = "effects/rebinding.rs"]
+mod rebinding;
 #[path = "effects/server.rs"]
 mod server;
+#[path = "effects/ssrf.rs"]
+mod ssrf;
+#[path = "effects/trap.rs"]
+mod trap;

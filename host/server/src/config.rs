@@ -7,6 +7,8 @@ use std::time::Duration;
 use nexus_manifest::Origin;
 use serde::{Deserialize, Serialize};
 
+use crate::keys::KeySource;
+
 /// Everything an operator can set. Every key is optional.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -17,6 +19,8 @@ pub struct Config {
     pub data: Data,
     /// What may leave the host.
     pub egress: Egress,
+    /// What seals secrets.
+    pub vault: Vault,
     /// How people are asked.
     pub approvals: Approvals,
     /// How agents are run.
@@ -45,6 +49,16 @@ pub struct Server {
 pub struct Data {
     /// The data directory; `$NEXUS_DATA`, else the user's data directory.
     pub dir: Option<PathBuf>,
+}
+
+/// What seals secrets.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vault {
+    /// Where the master key comes from.
+    pub key: KeySource,
+    /// The key that the vault was sealed with before, if `key` is a new one.
+    pub previous_key: Option<KeySource>,
 }
 
 /// What may leave the host.

@@ -17,12 +17,13 @@ use nexus_gate::{Gate, Policy};
 use nexus_proto::v1;
 use nexus_runtime::{HostLimits, Runtime, Services};
 use nexus_store::{Blobs, RedbStore, Store};
-use nexus_vault::{MasterKey, Vault};
+use nexus_vault::{RecoveryCopy, Vault};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::auth::Tokens;
 use crate::config::Config;
+use crate::keys::{self, Missing};
 use crate::publish::Reviews;
 
 /// Everything that serves requests. A handle: clones share all of it.
@@ -49,21 +50,11 @@ impl Host {
     /// whatever fails names the file and what to do.
     pub async fn open(config: &Config, listening: SocketAddr) -> anyhow::Result<Self> {
         let data_dir = config.data_dir();
-        private_dir(&data_dir)?;
         let in_data = |name: &str| data_dir.join(name);
 
-        let store: Arc<dyn Store> = RedbStore::open(&data_dir, nexus_store::Options::default())?;
+        let (store, audit) = open_store(config).await?;
         let blobs = Blobs::open(in_data("blobs")).context("failed to open the blobs")?;
-        let signing = SigningKey::load_or_create(in_data("audit.key"))
-            .context("failed to open the audit signing key")?;
-        let audit = Audit::open(Arc::clone(&store), signing)
-            .await
-            .context("failed to open the audit trail")?;
-        let master = MasterKey::load_or_create(in_data("vault.key"))
-            .context("failed to open the vault key")?;
-        let vault = Vault::open(Arc::clone(&store), audit.clone(), master)
-            .await
-            .context("failed to open the vault")?;
+        let vault = keys::open_vault(config, &store, &audit).await?;
         let tokens = Tokens::open(Arc::clone(&store), audit.clone()).await?;
         tokens.ensure_operator(&in_data("operator.token")).await?;
         let gate = Gate::open(nexus_gate::Options {
@@ -79,7 +70,7 @@ impl Host {
         })
         .await
         .context("failed to open the gate")?;
-        let egress = Arc::new(Egress::new(egress(config)?)?);
+        let egress = Arc::new(Egress::new(egress(config, listening)?)?);
         let memory = Memory::new(Arc::clone(&store), audit.clone());
 
         let services = Arc::new(Services {
@@ -159,6 +150,39 @@ fn check<E: std::error::Error + 'static>(part: &str, result: Result<(), E>) -> v
     }
 }
 
+/// The store in the data directory, and the trail in it.
+async fn open_store(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Audit)> {
+    let data_dir = config.data_dir();
+    private_dir(&data_dir)?;
+    let store: Arc<dyn Store> = RedbStore::open(&data_dir, nexus_store::Options::default())?;
+    let signing = SigningKey::load_or_create(data_dir.join("audit.key"))
+        .context("failed to open the audit signing key")?;
+    let audit = Audit::open(Arc::clone(&store), signing)
+        .await
+        .context("failed to open the audit trail")?;
+    Ok((store, audit))
+}
+
+/// The vault of a host that does not run.
+pub(crate) async fn open_vault(config: &Config) -> anyhow::Result<Vault> {
+    let (store, audit) = open_store(config).await?;
+    keys::open_vault(config, &store, &audit).await
+}
+
+/// Seals the vault of a host that does not run with the configured master key, by its recovery copy.
+pub(crate) async fn restore_vault(
+    config: &Config,
+    copy: &RecoveryCopy,
+    principal: &str,
+) -> anyhow::Result<()> {
+    let (store, audit) = open_store(config).await?;
+    let master = keys::master_key(&config.vault.key, &config.data_dir(), Missing::Made).await?;
+    Vault::restore(store, audit, copy, master, principal)
+        .await
+        .map(drop)
+        .context("failed to restore the vault")
+}
+
 /// Makes the data directory for its owner alone.
 fn private_dir(dir: &Path) -> anyhow::Result<()> {
     DirBuilder::new()
@@ -186,7 +210,7 @@ fn policy(config: &Config) -> anyhow::Result<Policy> {
     })
 }
 
-fn egress(config: &Config) -> anyhow::Result<EgressOptions> {
+fn egress(config: &Config, listening: SocketAddr) -> anyhow::Result<EgressOptions> {
     let mut extra_roots = Vec::new();
     if let Some(path) = &config.egress.extra_roots {
         let pem = read(path)?;
@@ -201,6 +225,7 @@ fn egress(config: &Config) -> anyhow::Result<EgressOptions> {
     }
     Ok(EgressOptions {
         private_origins: config.egress.private_origins.clone(),
+        own_listeners: vec![listening],
         extra_roots,
         ..EgressOptions::default()
     })

@@ -10,6 +10,7 @@ mod convert;
 mod demo;
 mod fault;
 pub mod host;
+pub mod keys;
 mod names;
 mod paging;
 mod publish;

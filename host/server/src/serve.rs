@@ -14,6 +14,8 @@ use nexus_proto::v1::invocation_service_server::InvocationServiceServer;
 use nexus_proto::v1::memory_service_server::MemoryServiceServer;
 use nexus_proto::v1::system_service_server::SystemServiceServer;
 use nexus_proto::v1::vault_service_server::VaultServiceServer;
+use nexus_vault::ExposeSecret as _;
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -83,6 +85,12 @@ fn configure(options: &ServeOptions) -> anyhow::Result<Config> {
 }
 
 async fn serve(config: Config) -> anyhow::Result<()> {
+    // A dump of this process would hold keys and secrets.
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(Resource::Core, none).context("failed to switch core dumps off")?;
     let listen = config.server.listen;
     if !listen.ip().is_loopback() && !config.server.allow_plaintext {
         bail!(
@@ -100,6 +108,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let endpoint = host.data_dir.join("endpoint");
     std::fs::write(&endpoint, format!("http://{address}\n"))
         .with_context(|| format!("failed to write {}", endpoint.display()))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .context("failed to shut other processes of this user out of the memory")?;
+    tell_recovery(&host).await?;
     announce(address)?;
     tracing::info!(%address, data = %host.data_dir.display(), "serving");
 
@@ -211,6 +222,32 @@ fn announce(address: SocketAddr) -> anyhow::Result<()> {
     let mut output = std::io::stdout().lock();
     writeln!(output, "listening on http://{address}")?;
     output.flush()?;
+    Ok(())
+}
+
+/// Tells the vault's recovery copy to the person at the terminal, once. A log is no place for it, so
+/// without a terminal it waits to be asked for.
+async fn tell_recovery(host: &Host) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    let vault = &host.services.vault;
+    if vault.recovery_told() {
+        return Ok(());
+    }
+    let mut terminal = std::io::stderr();
+    if !std::io::IsTerminal::is_terminal(&terminal) {
+        tracing::info!(
+            "nobody has the vault's recovery copy yet: stop the host and run `nexus vault recovery`"
+        );
+        return Ok(());
+    }
+    let copy = vault.recovery_copy(false, "terminal").await?;
+    let text = copy.text();
+    writeln!(
+        terminal,
+        "\nThe vault's recovery copy, shown this once. With it and the data directory every secret can be read,\n\
+         without it a lost master key loses them all. Write it down, and keep it away from this machine:\n\n    {}\n",
+        text.expose_secret()
+    )?;
     Ok(())
 }
 

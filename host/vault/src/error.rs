@@ -36,6 +36,29 @@ pub enum Error {
         /// The id of the key given.
         found: String,
     },
+    /// The passphrase is another than the vault was sealed with.
+    #[error("this is not the vault's passphrase")]
+    WrongPassphrase,
+    /// A new passphrase is too easily guessed.
+    #[error("a passphrase has at least {} characters", crate::kdf::MIN_PASSPHRASE)]
+    ShortPassphrase,
+    /// The text is no recovery copy.
+    #[error(
+        "this is no recovery copy: it is `nexus-recovery-1` and 64 hexadecimal digits in groups of eight"
+    )]
+    NotARecoveryCopy,
+    /// The recovery copy is another vault's, or one that was replaced.
+    #[error("this recovery copy is not the one of this vault")]
+    WrongRecoveryCopy,
+    /// The recovery copy was told before.
+    #[error("the recovery copy was given out before; a new one makes that one worthless")]
+    RecoveryTold,
+    /// There is no vault to restore.
+    #[error("the store holds no vault")]
+    NoVault,
+    /// The secret is not at the version that the change was meant for.
+    #[error("the secret `{0}` has changed")]
+    Stale(SecretName),
     /// A row does not open: it was edited, moved, or put back from an older state.
     #[error("{what} was changed outside the vault and does not open")]
     Tampered {
@@ -52,9 +75,12 @@ pub enum Error {
         /// The newest format this version reads.
         known: u32,
     },
-    /// The master key does not come from a file, so the vault can't put another in its place.
-    #[error("the master key does not come from a file: rotate it where it comes from")]
-    NoKeyFile,
+    /// The master key comes from the environment or a command, so the vault can't put another in its
+    /// place.
+    #[error(
+        "the master key comes from the environment or a command: put a new one there, name the old one as `previous_key` under [vault], and start the host again"
+    )]
+    KeyElsewhere,
     /// The system's random number generator failed.
     #[error("the system's random number generator failed: {0}")]
     Random(String),
@@ -96,6 +122,17 @@ pub enum MasterKeyError {
         /// Its permission bits.
         mode: u32,
     },
+    /// There is a vault and no file with its key.
+    #[error(
+        "the master key file {path} is missing, and secrets are sealed with its key: put it back from your backup, or run `nexus vault restore` with the recovery copy"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What should be a key is none.
+    #[error("what was given as master key is none: 64 hexadecimal digits are")]
+    NoKey,
     /// The file holds no key.
     #[error("the master key file {path} is damaged: restore it from your backup")]
     Damaged {

@@ -1,5 +1,7 @@
 //! The rows as they are stored, and what binds them.
 
+use std::cmp::Ordering;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nexus_manifest::{Origin, SecretName};
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cipher::Key;
 use crate::error::Error;
+use crate::kdf::Kdf;
+use crate::recovery::Recovery;
 
 /// The format this version writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 1;
@@ -18,7 +22,7 @@ pub(crate) const META: Table = Table("vault_meta");
 pub(crate) const META_KEY: &[u8] = b"vault";
 
 /// Which vault this is and which key it is sealed with.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Meta {
     pub(crate) format: u32,
@@ -27,6 +31,10 @@ pub(crate) struct Meta {
     pub(crate) key_id: String,
     /// The key for other data at rest, wrapped by the master key.
     pub(crate) sealing: Wrapped,
+    /// How the master key follows from a passphrase, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) kdf: Option<Kdf>,
+    pub(crate) recovery: Recovery,
 }
 
 /// A secret, or what is left of a deleted one: its version must not be used again.
@@ -166,4 +174,35 @@ fn data_key_bindings(vault: &str, key_id: &str, name: &SecretName, version: u64)
         name.as_str().as_bytes().to_vec(),
         version.to_be_bytes().to_vec(),
     ]
+}
+
+pub(crate) fn parse_meta(bytes: &[u8]) -> Result<Meta, Error> {
+    let what = || "the vault's own row".to_owned();
+    let meta: Meta = serde_json::from_slice(bytes).map_err(|_| Error::Tampered { what: what() })?;
+    check_format(meta.format, what)?;
+    Ok(meta)
+}
+
+pub(crate) fn parse(name: &SecretName, bytes: &[u8]) -> Result<Row, Error> {
+    let row: Row = serde_json::from_slice(bytes).map_err(|_| tampered(name))?;
+    check_format(row.format, || format!("the secret `{name}`"))?;
+    Ok(row)
+}
+
+fn check_format(found: u32, what: impl FnOnce() -> String) -> Result<(), Error> {
+    match found.cmp(&FORMAT) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(Error::TooNew {
+            what: what(),
+            found,
+            known: FORMAT,
+        }),
+        // No version ever wrote a lower one.
+        Ordering::Less => Err(Error::Tampered { what: what() }),
+    }
+}
+
+pub(crate) fn encode(row: &impl Serialize) -> Vec<u8> {
+    // Strings, numbers and lists: nothing in these rows can fail to be written.
+    serde_json::to_vec(row).unwrap_or_default()
 }

@@ -25,6 +25,9 @@ pub struct SecretInfo {
     pub version: u64,
     /// When it was last set, in milliseconds since the epoch.
     pub updated_ms: u64,
+    /// Whether its row was changed outside the vault. It is not used until it is set anew, and of
+    /// its audience and time nothing is told.
+    pub damaged: bool,
 }
 
 impl Secret {

@@ -1,22 +1,21 @@
 //! The vault itself: rows in, secrets out.
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nexus_audit::{Audit, Event, EventKind};
 use nexus_manifest::{Origin, SecretName};
-use nexus_store::{Commit, Scan, Store};
+use nexus_store::{Commit, CommitError, Scan, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use crate::anchor::{self, Anchor, Anchors};
 use crate::cipher::Key;
 use crate::error::Error;
-use crate::master::{self, MasterKey};
-use crate::row::{self, FORMAT, META, META_KEY, Meta, Row, SECRETS, Sealed, Wrapped};
+use crate::master::Opened;
+use crate::row::{self, FORMAT, Meta, Row, SECRETS, Sealed, Wrapped, encode, parse as parse_row};
 use crate::secret::{Secret, SecretInfo};
 
 /// The longest value, in bytes.
@@ -24,50 +23,43 @@ const MAX_VALUE: usize = 64 * 1024;
 
 /// The vault. Clones share one state.
 #[derive(Clone)]
-pub struct Vault(Arc<Inner>);
+pub struct Vault(pub(crate) Arc<Inner>);
 
-struct Inner {
-    store: Arc<dyn Store>,
-    audit: Audit,
-    id: String,
-    sealing: Key,
-    master: RwLock<Master>,
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) audit: Audit,
+    pub(crate) id: String,
+    pub(crate) sealing: Key,
+    pub(crate) current: RwLock<Current>,
     /// One change at a time: a version is read and then written.
-    changing: tokio::sync::Mutex<()>,
-    /// The versions this process has seen. An older row is one that somebody put back.
-    seen: Mutex<HashMap<SecretName, u64>>,
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// What was last recorded of every entry. A row that differs is one that somebody put there.
+    anchors: Mutex<Anchors>,
 }
 
-struct Master {
-    key: Key,
-    id: String,
-    path: Option<std::path::PathBuf>,
+/// The master key in use and the row that says so.
+pub(crate) struct Current {
+    pub(crate) master: Opened,
+    pub(crate) meta: Meta,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Vault {
-    /// Opens the vault in `store`, or makes one sealed with `master`.
-    ///
-    /// Refuses any other key than the one the vault was sealed with, before anything is written.
-    /// Finishes a rotation of the master key that was cut short.
-    pub async fn open(
+    pub(crate) fn assemble(
         store: Arc<dyn Store>,
         audit: Audit,
-        master: MasterKey,
+        current: Current,
+        anchors: Anchors,
     ) -> Result<Self, Error> {
-        let meta = match store.get(META, META_KEY).await.map_err(Error::Read)? {
-            Some(bytes) => parse_meta(&bytes)?,
-            None => create(store.as_ref(), &master.key).await?,
-        };
-        let master = settle(master, &meta)?;
-        let sealing = row::unwrap_sealing(&master.key, &meta)?;
+        let sealing = row::unwrap_sealing(&current.master.key, &current.meta)?;
         Ok(Self(Arc::new(Inner {
             store,
             audit,
-            id: meta.vault,
+            id: current.meta.vault.clone(),
             sealing,
-            master: RwLock::new(master),
+            current: RwLock::new(current),
             changing: tokio::sync::Mutex::new(()),
-            seen: Mutex::default(),
+            anchors: Mutex::new(anchors),
         })))
     }
 
@@ -77,7 +69,19 @@ impl Vault {
         &self,
         name: &SecretName,
         value: &SecretString,
+        audience: Vec<Origin>,
+        principal: &str,
+    ) -> Result<SecretInfo, Error> {
+        self.set_at(name, value, audience, None, principal).await
+    }
+
+    /// The same, only if the secret is at this version when it is written; otherwise [`Error::Stale`].
+    pub async fn set_at(
+        &self,
+        name: &SecretName,
+        value: &SecretString,
         mut audience: Vec<Origin>,
+        at: Option<u64>,
         principal: &str,
     ) -> Result<SecretInfo, Error> {
         let length = value.expose_secret().len();
@@ -98,10 +102,10 @@ impl Vault {
 
         let _changing = self.0.changing.lock().await;
         let old = self.bytes(name).await?;
-        let version = self.next_version(name, old.as_deref())?;
+        self.expect_version(name, old.as_deref(), at)?;
         let mut row = Row {
             format: FORMAT,
-            version,
+            version: self.next_version(name),
             updated_ms: now_ms(),
             audience,
             sealed: None,
@@ -109,9 +113,7 @@ impl Vault {
         row.sealed = Some(self.seal_value(name, &row, value)?);
         let event = Event::new(EventKind::SecretSet)
             .principal(principal)
-            .detail(json!({
-                "name": name, "version": version, "audience": row.audience,
-            }));
+            .detail(json!({ "audience": row.audience }));
         self.write(name, old, &row, event).await?;
         Ok(info(name.clone(), row))
     }
@@ -119,55 +121,86 @@ impl Vault {
     /// Deletes a secret; the row keeps its last version and no value. The row and its audit event
     /// are one commit.
     pub async fn delete(&self, name: &SecretName, principal: &str) -> Result<(), Error> {
+        self.delete_at(name, None, principal).await
+    }
+
+    /// The same, only if the secret is at this version when it is removed; otherwise [`Error::Stale`].
+    pub async fn delete_at(
+        &self,
+        name: &SecretName,
+        at: Option<u64>,
+        principal: &str,
+    ) -> Result<(), Error> {
         let _changing = self.0.changing.lock().await;
         let old = self.bytes(name).await?;
-        let previous = old
-            .as_deref()
-            .map(|bytes| parse_row(name, bytes))
-            .transpose()?;
-        if previous.is_none_or(|row| row.sealed.is_none()) {
-            return Err(Error::NotFound(name.clone()));
+        // A row that somebody changed can be deleted like any other.
+        match self.intact(name, old.as_deref()) {
+            Ok(Some(row)) if row.sealed.is_some() => {}
+            Err(Error::Tampered { .. }) => {}
+            Ok(_) => return Err(Error::NotFound(name.clone())),
+            Err(error) => return Err(error),
         }
-        let version = self.next_version(name, old.as_deref())?;
+        self.expect_version(name, old.as_deref(), at)?;
         let row = Row {
             format: FORMAT,
-            version,
+            version: self.next_version(name),
             updated_ms: now_ms(),
             audience: Vec::new(),
             sealed: None,
         };
-        let event = Event::new(EventKind::SecretDeleted)
-            .principal(principal)
-            .detail(json!({ "name": name, "version": version }));
+        let event = Event::new(EventKind::SecretDeleted).principal(principal);
         self.write(name, old, &row, event).await
     }
 
     /// Every secret, by name, without values.
     pub async fn list(&self) -> Result<Vec<SecretInfo>, Error> {
-        let rows = self.rows().await?;
-        Ok(rows
-            .into_iter()
-            .filter(|(_, row)| row.sealed.is_some())
-            .map(|(name, row)| info(name, row))
-            .collect())
+        let names: Vec<SecretName> = self.anchors().keys().cloned().collect();
+        let mut all = Vec::with_capacity(names.len());
+        for name in names {
+            let bytes = self.bytes(&name).await?;
+            match self.intact(&name, bytes.as_deref()) {
+                Ok(Some(row)) if row.sealed.is_some() => all.push(info(name, row)),
+                Ok(_) => {}
+                Err(Error::Tampered { .. } | Error::TooNew { .. }) => all.push(SecretInfo {
+                    version: self.anchors().get(&name).map_or(0, |anchor| anchor.version),
+                    name,
+                    audience: Vec::new(),
+                    updated_ms: 0,
+                    damaged: true,
+                }),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// What may be told of one secret.
+    pub async fn info(&self, name: &SecretName) -> Result<SecretInfo, Error> {
+        let bytes = self.bytes(name).await?;
+        match self.intact(name, bytes.as_deref())? {
+            Some(row) if row.sealed.is_some() => Ok(info(name.clone(), row)),
+            _ => Err(Error::NotFound(name.clone())),
+        }
     }
 
     /// Opens a secret for use.
+    ///
+    /// What is returned is what was last set: a row that was edited, exchanged or put back, whole or
+    /// in part, before this host started or since, is [`Error::Tampered`].
     pub async fn open_secret(&self, name: &SecretName) -> Result<Secret, Error> {
-        let bytes = self
-            .bytes(name)
-            .await?
-            .ok_or_else(|| Error::NotFound(name.clone()))?;
-        let row = parse_row(name, &bytes)?;
-        self.see(name, row.version)?;
-        let Some(sealed) = &row.sealed else {
+        let bytes = self.bytes(name).await?;
+        let row = self.intact(name, bytes.as_deref())?;
+        let Some((row, sealed)) = row
+            .as_ref()
+            .and_then(|row| Some((row, row.sealed.as_ref()?)))
+        else {
             return Err(Error::NotFound(name.clone()));
         };
         let data_key = {
-            let master = self.0.master.read().unwrap_or_else(PoisonError::into_inner);
-            row::unwrap_data_key(&master.key, &self.0.id, name, row.version, sealed)?
+            let current = self.current();
+            row::unwrap_data_key(&current.master.key, &self.0.id, name, row.version, sealed)?
         };
-        let bindings = row::value_bindings(&self.0.id, name, &row);
+        let bindings = row::value_bindings(&self.0.id, name, row);
         let value = data_key
             .open(&row::parts(&bindings), &sealed.value.0)
             .map_err(|_| row::tampered(name))?;
@@ -175,7 +208,7 @@ impl Vault {
         Ok(Secret {
             name: name.clone(),
             version: row.version,
-            audience: row.audience,
+            audience: row.audience.clone(),
             value: SecretString::from(value),
         })
     }
@@ -201,86 +234,37 @@ impl Vault {
         })
     }
 
-    /// Puts a new master key in the place of the old one and wraps every key with it, in one
-    /// commit. Values are not sealed anew. Returns the new key's id.
-    ///
-    /// The key file is replaced after the commit; [`Vault::open`] makes up for a host that dies in
-    /// between.
-    pub async fn rotate_master_key(&self, principal: &str) -> Result<String, Error> {
-        let _changing = self.0.changing.lock().await;
-        let new = Key::generate()?;
-        let new_id = master::id(&new);
-        let (old, path) = {
-            let master = self.0.master.read().unwrap_or_else(PoisonError::into_inner);
-            (master.key.clone(), master.path.clone())
-        };
-        let Some(path) = path else {
-            return Err(Error::NoKeyFile);
-        };
-        master::discard(&path)?;
-        master::create(&master::next_path(&path), &new)?;
-
-        let meta = Meta {
-            format: FORMAT,
-            vault: self.0.id.clone(),
-            key_id: new_id.clone(),
-            sealing: row::wrap_sealing(&new, &self.0.id, &new_id, &self.0.sealing)?,
-        };
-        let mut commit = Commit::new();
-        commit.put(META, META_KEY, encode(&meta));
-        for (name, mut row) in self.rows().await? {
-            let version = row.version;
-            if let Some(sealed) = &mut row.sealed {
-                let data_key = row::unwrap_data_key(&old, &self.0.id, &name, version, sealed)?;
-                sealed.data_key =
-                    row::wrap_data_key(&new, &self.0.id, &new_id, &name, version, &data_key)?;
-                sealed.key_id.clone_from(&new_id);
-                commit.put(SECRETS, name.as_str(), encode(&row));
-            }
+    /// The stored rows, deleted ones included. Rows that can't be read are `None`.
+    pub(crate) async fn rows(
+        store: &dyn Store,
+    ) -> Result<Vec<(SecretName, Result<Row, Error>)>, Error> {
+        let rows = store.scan(SECRETS, Scan::default()).await;
+        let mut all = Vec::new();
+        for (key, bytes) in rows.map_err(Error::Read)? {
+            let name = std::str::from_utf8(&key).ok().and_then(|t| t.parse().ok());
+            let Some(name) = name else {
+                // Never looked up, so never used.
+                tracing::warn!("the vault holds a row whose key is no secret's name");
+                continue;
+            };
+            let row = parse_row(&name, &bytes);
+            all.push((name, row));
         }
-        let event = Event::new(EventKind::RequestReceived)
-            .principal(principal)
-            .outcome("rotated")
-            .detail(json!({ "request": "rotate_master_key", "key": new_id }));
-        self.0.audit.append(&mut commit, event);
-        self.0.store.commit(commit).await.map_err(Error::Write)?;
-        *self
-            .0
-            .master
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Master {
-            key: new,
-            id: new_id.clone(),
-            path: Some(path.clone()),
-        };
-        master::promote(&path)?;
-        Ok(new_id)
+        Ok(all)
     }
 
-    /// The stored rows, deleted ones included.
-    pub(crate) async fn rows(&self) -> Result<Vec<(SecretName, Row)>, Error> {
-        let rows = self
-            .0
-            .store
-            .scan(SECRETS, Scan::default())
-            .await
-            .map_err(Error::Read)?;
-        rows.into_iter()
-            .map(|(key, bytes)| {
-                let name: SecretName = std::str::from_utf8(&key)
-                    .ok()
-                    .and_then(|text| text.parse().ok())
-                    .ok_or_else(|| Error::Tampered {
-                        what: "the name of a secret".to_owned(),
-                    })?;
-                let row = parse_row(&name, &bytes)?;
-                Ok((name, row))
-            })
-            .collect()
+    pub(crate) fn anchors(&self) -> MutexGuard<'_, Anchors> {
+        self.0
+            .anchors
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn audit(&self) -> &Audit {
-        &self.0.audit
+    pub(crate) fn current(&self) -> std::sync::RwLockReadGuard<'_, Current> {
+        self.0
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn bytes(&self, name: &SecretName) -> Result<Option<Vec<u8>>, Error> {
@@ -291,12 +275,50 @@ impl Vault {
             .map_err(Error::Read)
     }
 
+    /// The row, if it is the one that was last recorded.
+    fn intact(&self, name: &SecretName, bytes: Option<&[u8]>) -> Result<Option<Row>, Error> {
+        let anchor = self.anchors().get(name).copied();
+        match (anchor, bytes) {
+            (None, None) => Ok(None),
+            (Some(anchor), Some(bytes)) => {
+                let row = parse_row(name, bytes)?;
+                let found = Anchor {
+                    version: row.version,
+                    digest: Some(anchor::entry(name, &row)),
+                };
+                if found == anchor {
+                    Ok(Some(row))
+                } else {
+                    Err(row::tampered(name))
+                }
+            }
+            _ => Err(row::tampered(name)),
+        }
+    }
+
+    fn expect_version(
+        &self,
+        name: &SecretName,
+        old: Option<&[u8]>,
+        at: Option<u64>,
+    ) -> Result<(), Error> {
+        let Some(at) = at else { return Ok(()) };
+        // The row that is compared is the one that the commit expects to be there still.
+        let alive = !matches!(self.intact(name, old), Ok(row) if row.as_ref().is_none_or(|row| row.sealed.is_none()));
+        let version = self.anchors().get(name).map(|anchor| anchor.version);
+        if alive && version == Some(at) {
+            Ok(())
+        } else {
+            Err(Error::Stale(name.clone()))
+        }
+    }
+
     async fn write(
         &self,
         name: &SecretName,
         old: Option<Vec<u8>>,
         row: &Row,
-        event: Event,
+        mut event: Event,
     ) -> Result<(), Error> {
         let mut commit = Commit::new();
         match old {
@@ -304,9 +326,32 @@ impl Vault {
             None => commit.expect_absent(SECRETS, name.as_str()),
         };
         commit.put(SECRETS, name.as_str(), encode(row));
-        self.0.audit.append(&mut commit, event);
-        self.0.store.commit(commit).await.map_err(Error::Write)?;
-        self.see(name, row.version)
+        let digest = anchor::entry(name, row);
+        let mut anchors = self.anchors().clone();
+        anchors.insert(
+            name.clone(),
+            Anchor {
+                version: row.version,
+                digest: Some(digest),
+            },
+        );
+        if !event.detail.is_object() {
+            event.detail = json!({});
+        }
+        event.detail["name"] = json!(name);
+        event.detail["version"] = json!(row.version);
+        event.detail["entry"] = json!(hex::encode(digest));
+        let state = anchor::state(&self.current().bytes, &anchors);
+        let Inner { store, audit, .. } = &*self.0;
+        anchor::append(&mut commit, store.as_ref(), audit, event, &state).await?;
+        match store.commit(commit).await {
+            Ok(_) => {
+                *self.anchors() = anchors;
+                Ok(())
+            }
+            Err(CommitError::Conflict { .. }) => Err(Error::Stale(name.clone())),
+            Err(error) => Err(Error::Write(error)),
+        }
     }
 
     fn seal_value(
@@ -318,39 +363,18 @@ impl Vault {
         let data_key = Key::generate()?;
         let bindings = row::value_bindings(&self.0.id, name, row);
         let value = data_key.seal(&row::parts(&bindings), value.expose_secret().as_bytes())?;
-        let master = self.0.master.read().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
+        let (master, id) = (&current.master.key, &current.meta.key_id);
         Ok(Sealed {
-            key_id: master.id.clone(),
-            data_key: row::wrap_data_key(
-                &master.key,
-                &self.0.id,
-                &master.id,
-                name,
-                row.version,
-                &data_key,
-            )?,
+            key_id: id.clone(),
+            data_key: row::wrap_data_key(master, &self.0.id, id, name, row.version, &data_key)?,
             value: Wrapped(value),
         })
     }
 
-    /// One more than any version known of this name.
-    fn next_version(&self, name: &SecretName, old: Option<&[u8]>) -> Result<u64, Error> {
-        let stored = old
-            .map(|bytes| parse_row(name, bytes))
-            .transpose()?
-            .map_or(0, |row| row.version);
-        let seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(stored.max(seen.get(name).copied().unwrap_or(0)) + 1)
-    }
-
-    fn see(&self, name: &SecretName, version: u64) -> Result<(), Error> {
-        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let newest = seen.entry(name.clone()).or_insert(version);
-        if version < *newest {
-            return Err(row::tampered(name));
-        }
-        *newest = version;
-        Ok(())
+    /// One more than any version recorded of this name.
+    fn next_version(&self, name: &SecretName) -> u64 {
+        self.anchors().get(name).map_or(0, |anchor| anchor.version) + 1
     }
 
     fn seal_bindings<'a>(&'a self, context: &'a str) -> [&'a [u8]; 4] {
@@ -371,100 +395,14 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// Makes the vault's own row. Of two callers at once, both get the row that was written first.
-async fn create(store: &dyn Store, master: &Key) -> Result<Meta, Error> {
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|e| Error::Random(e.to_string()))?;
-    let vault = hex::encode(id);
-    let key_id = master::id(master);
-    let sealing = row::wrap_sealing(master, &vault, &key_id, &Key::generate()?)?;
-    let meta = Meta {
-        format: FORMAT,
-        vault,
-        key_id,
-        sealing,
-    };
-    let mut commit = Commit::new();
-    commit
-        .expect_absent(META, META_KEY)
-        .put(META, META_KEY, encode(&meta));
-    match store.commit(commit).await {
-        Ok(_) => Ok(meta),
-        Err(error) => match store.get(META, META_KEY).await.map_err(Error::Read)? {
-            Some(bytes) => parse_meta(&bytes),
-            None => Err(Error::Write(error)),
-        },
-    }
-}
-
-/// Chooses the key that the vault is sealed with, and ends a rotation that was cut short.
-fn settle(given: MasterKey, meta: &Meta) -> Result<Master, Error> {
-    let MasterKey { key, next, path } = given;
-    let found = master::id(&key);
-    if found == meta.key_id {
-        if let (Some(_), Some(path)) = (next, &path) {
-            master::discard(path)?;
-        }
-        return Ok(Master {
-            key,
-            id: found,
-            path,
-        });
-    }
-    match (next, path) {
-        (Some(next), Some(path)) if master::id(&next) == meta.key_id => {
-            master::promote(&path)?;
-            Ok(Master {
-                key: next,
-                id: meta.key_id.clone(),
-                path: Some(path),
-            })
-        }
-        _ => Err(Error::WrongMasterKey {
-            expected: meta.key_id.clone(),
-            found,
-        }),
-    }
-}
-
 fn info(name: SecretName, row: Row) -> SecretInfo {
     SecretInfo {
         name,
         audience: row.audience,
         version: row.version,
         updated_ms: row.updated_ms,
+        damaged: false,
     }
-}
-
-fn parse_meta(bytes: &[u8]) -> Result<Meta, Error> {
-    let what = || "the vault's own row".to_owned();
-    let meta: Meta = serde_json::from_slice(bytes).map_err(|_| Error::Tampered { what: what() })?;
-    check_format(meta.format, what)?;
-    Ok(meta)
-}
-
-fn parse_row(name: &SecretName, bytes: &[u8]) -> Result<Row, Error> {
-    let row: Row = serde_json::from_slice(bytes).map_err(|_| row::tampered(name))?;
-    check_format(row.format, || format!("the secret `{name}`"))?;
-    Ok(row)
-}
-
-fn check_format(found: u32, what: impl FnOnce() -> String) -> Result<(), Error> {
-    match found.cmp(&FORMAT) {
-        Ordering::Equal => Ok(()),
-        Ordering::Greater => Err(Error::TooNew {
-            what: what(),
-            found,
-            known: FORMAT,
-        }),
-        // No version ever wrote a lower one.
-        Ordering::Less => Err(Error::Tampered { what: what() }),
-    }
-}
-
-fn encode(row: &impl serde::Serialize) -> Vec<u8> {
-    // Strings, numbers and lists: nothing in these rows can fail to be written.
-    serde_json::to_vec(row).unwrap_or_default()
 }
 
 fn now_ms() -> u64 {

@@ -268,13 +268,16 @@ async fn an_old_row_that_is_put_back_is_found() {
     let old = host.row("a").await;
     host.set("a", "new").await;
     host.put_row("a", old.clone()).await;
-    assert!(matches!(
-        host.vault.open_secret(&name("a")).await,
-        Err(Error::Tampered { .. })
-    ));
-    // A host that starts afterwards can't see it in the row, but in the audit.
+    // A host that is running finds it, and so does one that starts afterwards, by the audit.
     let fresh = host.reopen().await.unwrap();
-    assert_eq!(fresh.open_secret(&name("a")).await.unwrap().expose(), "old");
+    for vault in [&host.vault, &fresh] {
+        assert!(matches!(
+            vault.open_secret(&name("a")).await,
+            Err(Error::Tampered { .. })
+        ));
+        let list = vault.list().await.unwrap();
+        assert!(list[0].damaged && list[0].audience.is_empty(), "{list:?}");
+    }
     let fault = Fault::Version {
         name: "a".to_owned(),
         recorded: 2,
@@ -284,13 +287,11 @@ async fn an_old_row_that_is_put_back_is_found() {
     let mut commit = Commit::new();
     commit.delete(SECRETS, "a").put(SECRETS, "b", old);
     host.store.commit(commit).await.unwrap();
+    let fresh = host.reopen().await.unwrap();
     assert_eq!(
         fresh.verify().await.unwrap(),
         [
             Fault::Unrecorded {
-                name: "b".to_owned()
-            },
-            Fault::Unopened {
                 name: "b".to_owned()
             },
             Fault::Version {
@@ -299,6 +300,24 @@ async fn an_old_row_that_is_put_back_is_found() {
                 found: None
             },
         ]
+    );
+    for gone in ["a", "b"] {
+        assert!(matches!(
+            fresh.open_secret(&name(gone)).await,
+            Err(Error::Tampered { .. })
+        ));
+    }
+    // Setting it anew mends it, under a version that was never used.
+    let audience = vec!["https://api.example.com".parse().unwrap()];
+    let set = fresh
+        .set(&name("a"), &"third".into(), audience, "op")
+        .await
+        .unwrap();
+    assert_eq!(set.version, 3);
+    let again = host.reopen().await.unwrap();
+    assert_eq!(
+        again.open_secret(&name("a")).await.unwrap().expose(),
+        "third"
     );
 }
 

@@ -48,7 +48,7 @@ async fn recorder() -> anyhow::Result<(u16, Connections)> {
 }
 
 /// Name and value, and whether it is an ordinary header that has to pass.
-const VECTORS: [(&str, &str, bool); 62] = [
+const VECTORS: [(&str, &str, bool); 70] = [
     ("accept", "application/json", true),
     ("X-Version", "2", true),
     ("x_under", "1", true),
@@ -57,8 +57,16 @@ const VECTORS: [(&str, &str, bool); 62] = [
     ("x-tab", "a\tb", true),
     ("x-latin", "grüße", true),
     ("x-long", "0123456789012345678901234567890123456789", true),
-    ("cookie", "a=b; c=d", true),
+    ("x-cookie-consent", "no", true),
     ("user-agent", "agent", true),
+    ("authorization", "Bearer abc", false),
+    ("Authorization", "Basic YTpi", false),
+    ("AUTHORIZATION", "", false),
+    ("cookie", "a=b; c=d", false),
+    ("Cookie", "session=1", false),
+    ("cookie2", "$Version=1", false),
+    ("Proxy-Authorization", "Basic YTpi", false),
+    ("authorization ", "Bearer abc", false),
     ("host", "evil.example.com", false),
     ("Host", "evil.example.com", false),
     ("HOST", "x", false),

@@ -7,6 +7,8 @@
 
 mod compiling;
 mod dropped_calls;
+mod egress;
+mod files;
 mod guests;
 mod headers;
 mod imports;

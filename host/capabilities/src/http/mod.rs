@@ -37,6 +37,9 @@ impl HostOrigin for State {
             let reason = format!("the manifest has no http permission for {origin}");
             return Ok(Err(Error::Forbidden(reason)));
         }
+        if let Err(error) = self.services().egress.check_origin(&origin) {
+            return Ok(Err(failed(error)));
+        }
         Ok(Ok(self.table.push(Origin { origin })?))
     }
 

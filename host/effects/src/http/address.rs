@@ -1,4 +1,4 @@
-//! Which addresses are on the public internet.
+//! Which addresses are on the public internet, and which inside.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,21 +18,22 @@ pub fn is_public(address: IpAddr) -> bool {
 fn is_public_v4(address: Ipv4Addr) -> bool {
     /// Network and prefix length, from the IANA special-purpose registry.
     const REFUSED: &[([u8; 4], u32)] = &[
-        ([0, 0, 0, 0], 8),       // this network
-        ([10, 0, 0, 0], 8),      // private
-        ([100, 64, 0, 0], 10),   // shared between carrier and customer
-        ([127, 0, 0, 0], 8),     // loopback
-        ([169, 254, 0, 0], 16),  // link-local, cloud metadata
-        ([172, 16, 0, 0], 12),   // private
-        ([192, 0, 0, 0], 24),    // protocol assignments
-        ([192, 0, 2, 0], 24),    // documentation
-        ([192, 88, 99, 0], 24),  // 6to4 relays
-        ([192, 168, 0, 0], 16),  // private
-        ([198, 18, 0, 0], 15),   // benchmarking
-        ([198, 51, 100, 0], 24), // documentation
-        ([203, 0, 113, 0], 24),  // documentation
-        ([224, 0, 0, 0], 4),     // multicast
-        ([240, 0, 0, 0], 4),     // reserved, broadcast
+        ([0, 0, 0, 0], 8),        // this network
+        ([10, 0, 0, 0], 8),       // private
+        ([100, 64, 0, 0], 10),    // shared between carrier and customer
+        ([127, 0, 0, 0], 8),      // loopback
+        ([168, 63, 129, 16], 32), // a cloud's own agent, reachable from each of its machines
+        ([169, 254, 0, 0], 16),   // link-local, cloud metadata
+        ([172, 16, 0, 0], 12),    // private
+        ([192, 0, 0, 0], 24),     // protocol assignments
+        ([192, 0, 2, 0], 24),     // documentation
+        ([192, 88, 99, 0], 24),   // 6to4 relays
+        ([192, 168, 0, 0], 16),   // private
+        ([198, 18, 0, 0], 15),    // benchmarking
+        ([198, 51, 100, 0], 24),  // documentation
+        ([203, 0, 113, 0], 24),   // documentation
+        ([224, 0, 0, 0], 4),      // multicast
+        ([240, 0, 0, 0], 4),      // reserved, broadcast
     ];
     let bits = address.to_bits();
     !REFUSED
@@ -59,9 +60,62 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     }
 }
 
+/// Whether the address is of a network that an operator may have meant by a private origin: loopback,
+/// private, shared or unique local.
+///
+/// Link-local networks are not among them, and cloud metadata with them; neither is an address that
+/// carries another one.
+pub(super) fn is_inside(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, ..] = address.octets();
+            address.is_loopback() || address.is_private() || (a == 100 && b & 0xc0 == 64)
+        }
+        IpAddr::V6(address) => address.is_loopback() || address.segments()[0] & 0xfe00 == 0xfc00,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn inside_is_what_an_operator_may_mean() {
+        for (text, inside) in [
+            ("127.0.0.1", true),
+            ("127.255.255.255", true),
+            ("10.1.2.3", true),
+            ("172.16.0.1", true),
+            ("172.32.0.1", false),
+            ("192.168.1.1", true),
+            ("100.64.0.1", true),
+            ("100.127.255.255", true),
+            ("100.128.0.1", false),
+            ("::1", true),
+            ("fc00::1", true),
+            ("fdff::1", true),
+            ("0.0.0.0", false),
+            ("8.8.8.8", false),
+            ("169.254.169.254", false),
+            ("168.63.129.16", false),
+            ("198.18.0.1", false),
+            ("224.0.0.1", false),
+            ("255.255.255.255", false),
+            ("::", false),
+            ("::127.0.0.1", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:10.0.0.1", false),
+            ("64:ff9b::a00:1", false),
+            ("2002:a00:1::1", false),
+            ("fe80::1", false),
+            ("fec0::1", false),
+            ("ff02::1", false),
+        ] {
+            let address: IpAddr = text.parse().expect("an address");
+            assert_eq!(is_inside(address), inside, "{text}");
+            assert!(!(inside && is_public(address)), "{text}");
+        }
+    }
 
     #[test]
     fn addresses_that_lead_inside_are_refused() {
@@ -75,6 +129,7 @@ mod tests {
             "127.0.0.1",
             "127.1.2.3",
             "127.255.255.255",
+            "168.63.129.16",
             "169.254.0.1",
             "169.254.169.254",
             "169.254.170.2",
@@ -157,6 +212,8 @@ mod tests {
             "100.128.0.0",
             "126.255.255.255",
             "128.0.0.0",
+            "168.63.129.15",
+            "168.63.129.17",
             "169.253.255.255",
             "169.255.0.0",
             "172.15.255.255",

@@ -1,11 +1,9 @@
 //! From a name to a connection, with the check in between and nothing after it.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use nexus_manifest::{Host, Origin};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -13,38 +11,18 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::address::is_public;
+use super::address::{is_inside, is_public};
+use super::network::Network;
+use super::own::{Own, is_local};
 use crate::Error;
-
-/// Turns names into addresses. What it says is checked, whoever it is.
-pub trait Resolve: Send + Sync + 'static {
-    /// All addresses of a name. Called once per connection; the answer is what is connected to.
-    fn resolve<'a>(
-        &'a self,
-        name: &'a str,
-        port: u16,
-    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
-}
-
-/// The operating system's resolver.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SystemResolver;
-
-impl Resolve for SystemResolver {
-    fn resolve<'a>(
-        &'a self,
-        name: &'a str,
-        port: u16,
-    ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
-    }
-}
 
 /// Which addresses a connection may lead to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// Only public ones.
+    /// Only public ones that are not this machine's.
     Public,
+    /// Public ones, and those inside that a name of the operator's may stand for.
+    Inside,
     /// Only this machine's own.
     Loopback,
     /// All: the operator named this very origin.
@@ -58,15 +36,18 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// Opens connections.
 pub(crate) struct Connector {
     tls: TlsConnector,
-    resolver: Arc<dyn Resolve>,
+    network: Arc<dyn Network>,
+    own: Own,
     timeout: Duration,
 }
 
 impl Connector {
-    /// A connector that trusts the web's root certificates and `extra_roots`.
+    /// A connector that trusts the web's root certificates and `extra_roots`, and leads to no listener
+    /// of `own`.
     pub(crate) fn new(
         extra_roots: &[CertificateDer<'static>],
-        resolver: Arc<dyn Resolve>,
+        network: Arc<dyn Network>,
+        own: Own,
         timeout: Duration,
     ) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore {
@@ -84,7 +65,8 @@ impl Connector {
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self {
             tls: TlsConnector::from(Arc::new(config)),
-            resolver,
+            network,
+            own,
             timeout,
         })
     }
@@ -98,7 +80,7 @@ impl Connector {
     ) -> Result<(Box<dyn Stream>, SocketAddr), Error> {
         let connected = async {
             let addresses = self.addresses(origin, reach).await?;
-            let (stream, address) = dial(origin, &addresses).await?;
+            let (stream, address) = self.dial(origin, &addresses).await?;
             let stream = if origin.is_https() {
                 let name = server_name(origin)?;
                 let tls = self.tls.connect(name, stream).await;
@@ -119,14 +101,20 @@ impl Connector {
             })
     }
 
+    /// Refuses what can be refused before a name is resolved: an address that may not be connected to,
+    /// and a name that is none.
+    pub(crate) fn check(&self, origin: &Origin, reach: Reach) -> Result<(), Error> {
+        match literal(origin) {
+            Some(address) => self.check_address(origin, reach, address),
+            None => check_name(origin),
+        }
+    }
+
     async fn addresses(&self, origin: &Origin, reach: Reach) -> Result<Vec<SocketAddr>, Error> {
-        let addresses = match origin.host() {
-            // Literals never reach a resolver, which might think otherwise of them.
-            Host::V4(address) => vec![SocketAddr::new((*address).into(), origin.port())],
-            Host::V6(address) => vec![SocketAddr::new((*address).into(), origin.port())],
-            Host::Name(name) => {
-                check_name(origin, name)?;
-                self.resolver
+        self.check(origin, reach)?;
+        let addresses = match (literal(origin), origin.host()) {
+            (None, Host::Name(name)) => {
+                self.network
                     .resolve(name, origin.port())
                     .await
                     .map_err(|error| {
@@ -134,6 +122,8 @@ impl Connector {
                         Error::Unavailable(format!("the name of {origin} could not be resolved"))
                     })?
             }
+            // Literals never reach a resolver, which might think otherwise of them.
+            (literal, _) => literal.into_iter().collect(),
         };
         if addresses.is_empty() {
             return Err(Error::Unavailable(format!(
@@ -141,42 +131,84 @@ impl Connector {
             )));
         }
         // One bad answer is enough: which one is used would otherwise be the attacker's to choose.
-        let refused = addresses.iter().find(|address| {
-            address.port() != origin.port()
-                || match reach {
-                    Reach::Public => !is_public(address.ip()),
-                    Reach::Loopback => !address.ip().is_loopback(),
-                    Reach::Any => false,
-                }
-        });
-        if let Some(address) = refused {
-            tracing::warn!(%origin, %address, "refused an address");
-            return Err(Error::Forbidden(match reach {
-                Reach::Loopback => format!("{origin} is not on this machine"),
-                _ => format!("{origin} leads to an address that is not on the public internet"),
-            }));
+        for address in &addresses {
+            self.check_address(origin, reach, *address)?;
         }
         Ok(addresses)
     }
-}
 
-/// Tries the addresses in order.
-async fn dial(origin: &Origin, addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), Error> {
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                // Small writes should not wait for each other; a stream works without it.
-                let _ = stream.set_nodelay(true);
-                return Ok((stream, *address));
+    fn check_address(
+        &self,
+        origin: &Origin,
+        reach: Reach,
+        address: SocketAddr,
+    ) -> Result<(), Error> {
+        match self.refusal(origin, reach, address) {
+            None => Ok(()),
+            Some(reason) => {
+                tracing::warn!(%origin, %address, reason, "refused an address");
+                Err(Error::Forbidden(format!("{origin} {reason}")))
             }
-            Err(error) => tracing::debug!(%origin, %address, %error, "no connection"),
         }
     }
-    Err(Error::Unavailable(format!("{origin} could not be reached")))
+
+    /// Why a connection may not lead there, in words that do not tell where it would have led.
+    fn refusal(&self, origin: &Origin, reach: Reach, address: SocketAddr) -> Option<&'static str> {
+        let ip = address.ip();
+        if address.port() != origin.port() {
+            return Some("leads to another port");
+        }
+        // Before all else: whoever reaches a listener of the host could decide on its own requests.
+        if self.own.holds(address) {
+            return Some("leads to this host's own listener, which no agent may reach");
+        }
+        match reach {
+            Reach::Public if !is_public(ip) || is_local(ip) => {
+                Some("leads to an address that is not on the public internet")
+            }
+            Reach::Inside if !is_public(ip) && !is_inside(ip) => {
+                Some("leads to an address that no private origin may have")
+            }
+            Reach::Loopback if !ip.is_loopback() => Some("is not on this machine"),
+            _ => None,
+        }
+    }
+
+    /// Tries the addresses in order.
+    async fn dial(
+        &self,
+        origin: &Origin,
+        addresses: &[SocketAddr],
+    ) -> Result<(TcpStream, SocketAddr), Error> {
+        for address in addresses {
+            match self.network.connect(*address).await {
+                Ok(stream) => {
+                    // Small writes should not wait for each other; a stream works without it.
+                    let _ = stream.set_nodelay(true);
+                    return Ok((stream, *address));
+                }
+                Err(error) => tracing::debug!(%origin, %address, %error, "no connection"),
+            }
+        }
+        Err(Error::Unavailable(format!("{origin} could not be reached")))
+    }
+}
+
+/// The address that stands in the origin itself.
+fn literal(origin: &Origin) -> Option<SocketAddr> {
+    let ip = match origin.host() {
+        Host::Name(_) => return None,
+        Host::V4(address) => (*address).into(),
+        Host::V6(address) => (*address).into(),
+    };
+    Some(SocketAddr::new(ip, origin.port()))
 }
 
 /// Letters, digits, hyphens and dots; the last label no number, which resolvers take for an address.
-fn check_name(origin: &Origin, name: &str) -> Result<(), Error> {
+fn check_name(origin: &Origin) -> Result<(), Error> {
+    let Host::Name(name) = origin.host() else {
+        return Ok(());
+    };
     let last = name.rsplit('.').next().unwrap_or_default();
     let numeric = last.starts_with(|c: char| c.is_ascii_digit());
     let plain = name

@@ -16,8 +16,10 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::body::{self, BodyError};
-use super::connect::{Connector, Reach, Resolve, SystemResolver};
+use super::connect::{Connector, Reach};
 use super::exchange::{Failed, exchange};
+use super::network::{Network, SystemNetwork};
+use super::own::Own;
 use super::placement::{Filled, fill};
 use super::request::Request;
 use super::response::Response;
@@ -46,27 +48,31 @@ impl Default for Timeouts {
 /// What the operator decides about the way out.
 #[derive(Clone)]
 pub struct EgressOptions {
-    /// Origins that may lead to addresses that are not public. Each has to be named exactly; the
+    /// Origins that may lead to private and loopback addresses. Each has to be named exactly; the
     /// manifest has to name it, too.
     pub private_origins: Vec<Origin>,
+    /// Where this host listens. No request leads there, on any address of this machine, even if it is
+    /// among `private_origins`.
+    pub own_listeners: Vec<SocketAddr>,
     /// Root certificates that are trusted besides the web's.
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// How long things may take.
     pub timeouts: Timeouts,
     /// The most bytes of a response's body, as sent and decoded.
     pub max_body: usize,
-    /// Turns names into addresses.
-    pub resolver: Arc<dyn Resolve>,
+    /// Names and connections.
+    pub network: Arc<dyn Network>,
 }
 
 impl Default for EgressOptions {
     fn default() -> Self {
         Self {
             private_origins: Vec::new(),
+            own_listeners: Vec::new(),
             extra_roots: Vec::new(),
             timeouts: Timeouts::default(),
             max_body: 8 * 1024 * 1024,
-            resolver: Arc::new(SystemResolver),
+            network: Arc::new(SystemNetwork),
         }
     }
 }
@@ -96,7 +102,8 @@ impl Egress {
     pub fn new(options: EgressOptions) -> Result<Self, SetupError> {
         let connector = Connector::new(
             &options.extra_roots,
-            options.resolver,
+            options.network,
+            Own::new(&options.own_listeners),
             options.timeouts.connect,
         )?;
         Ok(Self {
@@ -105,6 +112,20 @@ impl Egress {
             timeouts: options.timeouts,
             max_body: options.max_body,
         })
+    }
+
+    /// Refuses an origin that no request may go to, as far as it can be told without resolving a name:
+    /// what is refused here need not be asked of a person first.
+    pub fn check_origin(&self, origin: &Origin) -> Result<(), Error> {
+        self.connector.check(origin, self.reach(origin))
+    }
+
+    fn reach(&self, origin: &Origin) -> Reach {
+        if self.private_origins.contains(origin) {
+            Reach::Inside
+        } else {
+            Reach::Public
+        }
     }
 
     /// Sends one request and reads its response.
@@ -162,11 +183,7 @@ impl Egress {
             scanner.add(name.as_str(), value.as_bytes());
         }
         let wire = wire(request, filled).map_err(Ended::Before)?;
-        let reach = if self.private_origins.contains(origin) {
-            Reach::Any
-        } else {
-            Reach::Public
-        };
+        let reach = self.reach(origin);
         let connected = tokio::time::timeout_at(deadline, self.connector.connect(origin, reach));
         let (stream, address) = connected
             .await
@@ -290,13 +307,8 @@ async fn open(request: &Request, action: &Action, vault: &Vault) -> Result<Vec<S
                 "the manifest does not let the secret `{name}` be sent to {origin}"
             )));
         }
-        let secret = vault.open_secret(name).await.map_err(|error| match error {
-            nexus_vault::Error::NotFound(_) => Error::NotFound(error.to_string()),
-            _ => {
-                tracing::error!(secret = %name, %error, "a secret could not be opened");
-                Error::Other(format!("the secret `{name}` could not be opened"))
-            }
-        })?;
+        let secret = vault.open_secret(name).await;
+        let secret = secret.map_err(|error| crate::secret::unopened(name, &error))?;
         if !secret.allows(origin) {
             return Err(Error::Forbidden(format!(
                 "the operator does not let the secret `{name}` be sent to {origin}"

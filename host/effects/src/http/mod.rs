@@ -10,18 +10,21 @@ mod connect;
 mod egress;
 pub(crate) mod exchange;
 mod headers;
+mod network;
+mod own;
 mod placement;
 mod request;
 mod response;
 
 pub use address::is_public;
-pub use connect::{Resolve, SystemResolver};
 pub use egress::{Egress, EgressOptions, SetupError, Timeouts};
 pub use headers::{
     MAX_BYTES as MAX_HEADER_BYTES, MAX_FIELDS as MAX_HEADERS, check as check_header,
 };
+pub use network::{Network, SystemNetwork};
 pub use placement::{Encoding, Place, Placement};
 pub use request::{MAX_BODY as MAX_REQUEST_BODY, Request};
 pub use response::Response;
 
 pub(crate) use connect::{Connector, Reach};
+pub(crate) use own::Own;

@@ -163,6 +163,16 @@ impl Placement {
         }
     }
 
+    /// How large a header the placement makes, as far as the agent has a say in it.
+    pub(super) fn header_size(&self) -> Option<usize> {
+        match &self.place {
+            Place::Header { name, format } => Some(name.len() + format.len()),
+            Place::SignatureHeader { name, .. } => Some(name.len()),
+            Place::Basic { user } => Some("authorization".len() + user.len()),
+            _ => None,
+        }
+    }
+
     pub(super) fn query_name(&self) -> Option<&str> {
         match &self.place {
             Place::Query { name } | Place::SignatureQuery { name, .. } => Some(name),

@@ -42,13 +42,15 @@ impl Request {
         }
     }
 
-    /// Adds a header. Refuses names that frame the message or belong to the next hop, values with
-    /// control characters, and more than [`MAX_HEADERS`](super::MAX_HEADERS).
+    /// Adds a header. Refuses names that frame the message, belong to the next hop or carry
+    /// credentials, values with control characters, and more than [`MAX_HEADERS`](super::MAX_HEADERS)
+    /// or [`MAX_HEADER_BYTES`](super::MAX_HEADER_BYTES).
     pub fn header(&mut self, name: &str, value: &[u8]) -> Result<&mut Self, Error> {
         let name = headers::check(&self.headers, name, value)?;
         if self.placed_header(&name) {
             return Err(Error::Invalid(format!("the header {name} is given twice")));
         }
+        self.fits(name.len() + value.len())?;
         self.headers.push((name, value.to_vec()));
         Ok(self)
     }
@@ -86,6 +88,9 @@ impl Request {
             && (self.placed_header(&name) || self.given(&name).is_some())
         {
             return Err(Error::Invalid(format!("the header {name} is given twice")));
+        }
+        if let Some(size) = placement.header_size() {
+            self.fits(size)?;
         }
         if let Some(name) = placement.query_name() {
             let given = placement::names(self.target.query().unwrap_or_default().as_bytes());
@@ -241,6 +246,16 @@ impl Request {
             .into_iter()
             .chain(headers)
             .chain(self.placements.iter().flat_map(Placement::supplied))
+    }
+
+    /// Whether one more header of this size may be added.
+    fn fits(&self, size: usize) -> Result<(), Error> {
+        let given = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        let placed = self.placements.iter().filter_map(Placement::header_size);
+        headers::check_size(given.chain(placed).chain([size]))
     }
 
     fn placed_header(&self, name: &str) -> bool {

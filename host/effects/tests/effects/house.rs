@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use nexus_audit::{Audit, EventKind, SigningKey};
 use nexus_effects::Error;
-use nexus_effects::http::{Egress, EgressOptions, Request, Resolve, Response, Timeouts};
+use nexus_effects::http::{Egress, EgressOptions, Network, Request, Response, Timeouts};
 use nexus_effects::memory::Memory;
 use nexus_gate::{
     Action, Context, Gate, InvocationId, Kind, Options, Permit, Policy, Principal, RootOrigin, kind,
@@ -140,7 +140,7 @@ pub(crate) fn request(origin: &Origin, method: Method, target: &str) -> Request 
 pub(crate) fn options(private: &[&Origin]) -> EgressOptions {
     EgressOptions {
         private_origins: private.iter().map(|&origin| origin.clone()).collect(),
-        resolver: Arc::new(Names::new(&["127.0.0.1"])),
+        network: Arc::new(Names::new(&["127.0.0.1"])),
         ..EgressOptions::default()
     }
 }
@@ -176,7 +176,7 @@ impl Names {
     }
 }
 
-impl Resolve for Names {
+impl Network for Names {
     fn resolve<'a>(&'a self, _: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {

@@ -110,7 +110,7 @@ async fn in_clear_it_stays_on_this_machine() {
         "model",
         "http://localhost:9".parse().unwrap(),
         OperatorOptions {
-            resolver,
+            network: resolver,
             ..options()
         },
     );

@@ -193,7 +193,10 @@ impl House {
 
     /// The whole trail.
     pub(crate) async fn events(&self) -> Vec<Record> {
-        self.audit.events(1, 10_000).await.unwrap()
+        let mut events = self.audit.events(1, 10_000).await.unwrap();
+        // The vault's own beginning.
+        events.retain(|record| record.event.kind != EventKind::VaultAnchored);
+        events
     }
 
     pub(crate) async fn count(&self, kind: EventKind) -> usize {

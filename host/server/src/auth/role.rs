@@ -93,6 +93,7 @@ pub const MATRIX: &[(&str, &[Role])] = &[
     ("/nexus.v1.VaultService/SetSecret", OPERATE),
     ("/nexus.v1.VaultService/ListSecrets", OPERATE),
     ("/nexus.v1.VaultService/DeleteSecret", OPERATE),
+    ("/nexus.v1.VaultService/RotateMasterKey", OPERATE),
     ("/nexus.v1.MemoryService/GetEntry", OPERATE),
     ("/nexus.v1.MemoryService/PutEntry", OPERATE),
     ("/nexus.v1.MemoryService/DeleteEntry", OPERATE),

@@ -87,7 +87,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Invoke(arguments) => invoke::run(arguments, &connect()?, &output).await,
         Command::Invocations(command) => invocations::run(command, &connect()?, &output).await,
         Command::Approvals(command) => approvals::run(command, &connect()?, &output).await,
-        Command::Vault(command) => vault::run(command, &connect()?, &output).await,
+        Command::Vault(command) => vault::run(command, &cli.global, &output).await,
         Command::Memory(command) => memory::run(command, &connect()?, &output).await,
         Command::Tokens(command) => tokens::run(command, &connect()?, &output).await,
         Command::Audit(command) => audit::run(command, &connect()?, &output).await,

@@ -34,16 +34,11 @@ impl VaultService for Secrets {
             .map(|text| text.parse::<Origin>())
             .collect::<Result<Vec<_>, _>>();
         let audience = audience.map_err(|error| Fault::invalid("audience", error.to_string()))?;
-        if !request.etag.is_empty() {
-            let current = self.info(&name).await?;
-            let etag = current.map(|info| etag(&info)).unwrap_or_default();
-            if etag != request.etag {
-                return Err(stale(&name));
-            }
-        }
+        let at = version(&name, &request.etag)?;
+        let principal = caller.principal.to_string();
         let set = self
             .vault
-            .set(&name, &value, audience, &caller.principal.to_string())
+            .set_at(&name, &value, audience, at, &principal)
             .await;
         let info = set.map_err(refuse)?;
         Ok(Response::new(secret(&info)))
@@ -72,26 +67,32 @@ impl VaultService for Secrets {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let name = secret_name("name", names::id("name", &request.name, "secrets")?)?;
-        if !request.etag.is_empty()
-            && self
-                .info(&name)
-                .await?
-                .is_some_and(|info| etag(&info) != request.etag)
-        {
-            return Err(stale(&name));
-        }
+        let at = version(&name, &request.etag)?;
         self.vault
-            .delete(&name, &caller.principal.to_string())
+            .delete_at(&name, at, &caller.principal.to_string())
             .await
             .map_err(refuse)?;
         Ok(Response::new(()))
     }
+
+    async fn rotate_master_key(
+        &self,
+        request: Request<v1::RotateMasterKeyRequest>,
+    ) -> Result<Response<v1::RotateMasterKeyResponse>, Status> {
+        let caller = caller(&request)?;
+        let principal = caller.principal.to_string();
+        let key_id = self.vault.rotate_master_key(&principal).await;
+        let key_id = key_id.map_err(refuse)?;
+        Ok(Response::new(v1::RotateMasterKeyResponse { key_id }))
+    }
 }
 
-impl Secrets {
-    async fn info(&self, name: &SecretName) -> Result<Option<SecretInfo>, Status> {
-        let all = self.vault.list().await.map_err(refuse)?;
-        Ok(all.into_iter().find(|info| info.name == *name))
+/// The version that an etag stands for, which the vault compares in the commit that makes the change.
+fn version(name: &SecretName, etag: &str) -> Result<Option<u64>, Status> {
+    match etag {
+        "" => Ok(None),
+        // An etag that never was one is as old as any.
+        etag => etag.parse().map(Some).map_err(|_| stale(name)),
     }
 }
 
@@ -114,13 +115,16 @@ fn secret(info: &SecretInfo) -> v1::Secret {
         name: format!("secrets/{}", info.name),
         audience: info.audience.iter().map(ToString::to_string).collect(),
         version: info.version,
-        update_time: Some(timestamp(info.updated_ms)),
+        update_time: (!info.damaged).then(|| timestamp(info.updated_ms)),
         etag: etag(info),
+        damaged: info.damaged,
     }
 }
 
 fn refuse(error: VaultError) -> Status {
     match error {
+        VaultError::Stale(name) => return stale(&name),
+        VaultError::KeyElsewhere => Fault::precondition("MASTER_KEY_ELSEWHERE", error.to_string()),
         VaultError::NotFound(name) => {
             Fault::not_found("secret", name.as_str(), "`nexus vault list` shows them")
         }

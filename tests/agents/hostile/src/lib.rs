@@ -3,6 +3,7 @@
 mod exhaust;
 mod flood;
 mod observe;
+mod paths;
 
 use nexus_agent::prelude::*;
 
@@ -16,6 +17,9 @@ struct Input {
     /// Whom to read from, where a behaviour reads.
     #[serde(default)]
     url: Option<String>,
+    /// A directory of the host's, where a behaviour tries to reach one.
+    #[serde(default)]
+    path: Option<String>,
 }
 
 nexus_agent::export_raw!(invoke);
@@ -47,6 +51,7 @@ fn invoke(input: String) -> Result<String> {
         "headers-flood" => flood::headers(url(&input), input.times.unwrap_or(10_000)),
         "pending-flood" => flood::pending(url(&input), input.times.unwrap_or(2_000)),
         "look-around" => observe::world(),
+        "paths" => paths::all(input.path.as_deref().unwrap_or("/tmp")),
         "random-clock" => observe::randomness_and_clock(),
         other => fail!("bad-input", "there is no behaviour {other}"),
     }

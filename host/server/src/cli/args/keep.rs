@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::values::{RoleName, duration};
 
@@ -23,6 +23,35 @@ pub(crate) enum Vault {
         /// The secret
         name: String,
     },
+    /// Replace the master key; the secrets stay as they are
+    Rotate,
+    /// Print the recovery copy, once; the host must not run
+    Recovery {
+        /// Make a new one, which makes the one before it worthless
+        #[arg(long)]
+        renew: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Open the vault with its recovery copy when the master key is lost; the host must not run
+    ///
+    /// The copy is read from stdin, or asked for without echo. The vault is sealed with the master
+    /// key that the configuration names from then on; a missing key file is made.
+    Restore {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where a host keeps its data, for commands that work on it while none runs.
+#[derive(Debug, Args)]
+pub(crate) struct Place {
+    /// Read the configuration from this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The data directory; without it, the configured one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,7 +10,11 @@ pub(crate) fn list(secrets: &[Secret]) -> String {
             id(&secret.name).to_owned(),
             secret.version.to_string(),
             time(secret.update_time.as_ref()),
-            secret.audience.join(", "),
+            if secret.damaged {
+                "DAMAGED: set it anew".to_owned()
+            } else {
+                secret.audience.join(", ")
+            },
         ]);
     }
     table.to_string()
