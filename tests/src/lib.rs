@@ -8,6 +8,7 @@ pub mod authority;
 pub mod client;
 pub mod component;
 pub mod desk;
+pub mod disk;
 pub mod guests;
 pub mod host;
 pub mod origin;

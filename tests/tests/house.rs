@@ -115,6 +115,13 @@ const REACHES_OUT: [&str; 8] = [
     ".to_socket_addrs(",
 ];
 
+/// Who may reach something on this machine all the same, by what, and why.
+const REACHES_THE_HOST: [(&str, &str, &str); 1] = [(
+    "host/server/src/cli/lock.rs",
+    "UnixStream::connect",
+    "the command line, in its own process, engages the emergency lock of its host",
+)];
+
 /// Where `unsafe` is allowed, and why.
 const UNSAFE: [(&str, &str); 2] = [
     ("guest-sdk/src/lib.rs", "the generated bindings below it"),
@@ -184,9 +191,13 @@ fn only_effects_opens_connections() {
         let source = read(&file);
         // What stands below is tests, which may call the servers that they start.
         let code = source.split("#[cfg(test)]").next().unwrap_or(&source);
+        let known = |way: &str| {
+            let mut listed = REACHES_THE_HOST.iter();
+            listed.any(|(file, allowed, _)| *file == relative && *allowed == way)
+        };
         for way in REACHES_OUT {
             assert!(
-                !code.contains(way),
+                !code.contains(way) || known(way),
                 "{relative} uses {way}: what leaves the host goes through nexus-effects"
             );
         }

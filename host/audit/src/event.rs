@@ -79,6 +79,10 @@ kinds! {
     TokenRevoked => "token_revoked",
     /// Hot reload was switched on or off.
     HotReloadSet => "hot_reload_set",
+    /// The emergency lock was engaged: no agent does anything any more.
+    LockEngaged => "lock_engaged",
+    /// The emergency lock was lifted.
+    LockReleased => "lock_released",
     /// A forge ended, with an agent or without.
     ForgeFinished => "forge_finished",
     /// The head of the trail was signed.

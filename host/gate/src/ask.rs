@@ -63,6 +63,12 @@ impl Inner {
             armed: true,
         };
 
+        // Whoever engaged the lock has either found this question in the book, or is seen here.
+        if let Err(locked) = self.lock.check() {
+            let refusal = Refusal::Forbidden(locked.to_string());
+            return Err(self.refuse(&grant.action, &digest, &grant.policies, refusal));
+        }
+
         let mut commit = Commit::new();
         records::insert(&self.vault, &approval, canonical, &mut commit)
             .map_err(|error| unavailable(&error))?;

@@ -15,6 +15,7 @@ use crate::approval::{Approval, Filter, Page};
 use crate::book::Book;
 use crate::errors::{OpenError, QueryError, Refusal};
 use crate::kind::Kind;
+use crate::lock::Lock;
 use crate::observer::{Anyone, Approvers, Floor, Observer, OpenFloor};
 use crate::permit::{Grant, Permit};
 use crate::policy::{Answer, Policy, PolicyVersion};
@@ -41,6 +42,8 @@ pub struct Options {
     pub floor: Arc<dyn Floor>,
     /// Who may decide.
     pub approvers: Arc<dyn Approvers>,
+    /// What stops everything at once.
+    pub lock: Lock,
     /// How long a question stays open, and its answer usable.
     pub deadline: Duration,
     /// Whether the one who started an invocation may approve its actions.
@@ -57,6 +60,7 @@ impl Options {
             policy,
             floor: Arc::new(OpenFloor),
             approvers: Arc::new(Anyone),
+            lock: Lock::default(),
             deadline: Duration::from_secs(24 * 60 * 60),
             self_approval: true,
         }
@@ -85,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) vault: Vault,
     pub(crate) floor: Arc<dyn Floor>,
     pub(crate) approvers: Arc<dyn Approvers>,
+    pub(crate) lock: Lock,
     pub(crate) deadline: Duration,
     pub(crate) self_approval: bool,
     pub(crate) runtime: Handle,
@@ -125,6 +130,7 @@ impl Gate {
             vault: options.vault,
             floor: options.floor,
             approvers: options.approvers,
+            lock: options.lock,
             deadline: options.deadline,
             self_approval: options.self_approval,
             runtime: Handle::current(),
@@ -174,7 +180,7 @@ impl Gate {
                 .inner
                 .refuse(&action, &digest, &[], Refusal::Forbidden(reason)));
         }
-        if let Err(reason) = self.inner.floor.check(&action) {
+        if let Err(reason) = self.inner.floor(&action) {
             return Err(self
                 .inner
                 .refuse(&action, &digest, &[], Refusal::Forbidden(reason)));
@@ -228,6 +234,27 @@ impl Gate {
         }
     }
 
+    /// The emergency lock.
+    pub fn lock(&self) -> &Lock {
+        &self.inner.lock
+    }
+
+    /// Withdraws every question and every approval that is not used, and says how many there were.
+    /// With the lock engaged none comes after them.
+    pub async fn withdraw_all(&self, reason: &str) -> usize {
+        let live = self.inner.book().ids();
+        let count = live.len();
+        // Beside each other: they share transactions.
+        let mut withdrawals = tokio::task::JoinSet::new();
+        for id in live {
+            let (gate, reason) = (self.inner.clone(), reason.to_owned());
+            let withdraw = async move { gate.withdraw(id, &reason).await };
+            withdrawals.spawn_on(withdraw, &self.inner.runtime);
+        }
+        withdrawals.join_all().await;
+        count
+    }
+
     /// One approval, whatever became of it.
     pub async fn approval(&self, id: ApprovalId) -> Result<Option<Approval>, QueryError> {
         match self.inner.find(id).await.map_err(QueryError)? {
@@ -277,6 +304,12 @@ impl Inner {
 
     pub(crate) async fn open_row(&self, row: records::Row) -> Result<Approval, QueryError> {
         records::open(&*self.store, &self.vault, row).await
+    }
+
+    /// What neither policy nor person can lift.
+    pub(crate) fn floor(&self, action: &Action) -> Result<(), String> {
+        self.lock.check().map_err(|locked| locked.to_string())?;
+        self.floor.check(action)
     }
 
     /// Records a refusal. A refusal that cannot be recorded is still one, and says what is wrong.

@@ -32,6 +32,7 @@ mod gate;
 mod grants;
 mod ids;
 pub mod kind;
+mod lock;
 mod nonce;
 mod observer;
 mod payload;
@@ -53,6 +54,7 @@ pub use errors::{DecideError, FinishError, OpenError, QueryError, Refusal, Start
 pub use gate::{Gate, MAX_ASKED_BYTES, Options};
 pub use ids::{ApprovalId, IdError, InvocationId, Principal};
 pub use kind::Kind;
+pub use lock::{Engaged, Lock, Locked, Pass};
 pub use nonce::Nonce;
 pub use observer::{Anyone, Approvers, Floor, Observer, OpenFloor};
 pub use payload::{EncodingError, Part, Payload};

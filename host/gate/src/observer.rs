@@ -27,7 +27,7 @@ impl Observer for () {
     fn resumed(&self) {}
 }
 
-/// What no policy and no person can lift: blocked networks, the emergency lock.
+/// What no policy and no person can lift, such as blocked networks. The emergency lock is asked before it.
 pub trait Floor: Send + Sync + 'static {
     /// Whether the action may go on to policy; the error says why not. Asked when an action arrives
     /// and again when its effect starts. Must be quick: it stands in the way of every read.

@@ -13,6 +13,7 @@ use crate::approval::State;
 use crate::errors::{FinishError, StartError};
 use crate::gate::{Inner, now_ms};
 use crate::kind::Kind;
+use crate::lock::Pass;
 use crate::payload::EncodingError;
 use crate::policy::PolicyVersion;
 use crate::{Action, ApprovalId, EffectClass, Nonce, Payload, events, records};
@@ -103,7 +104,8 @@ impl Grant {
     }
 
     /// Whether nothing has changed since the permit was given, least of all what is about to be sent.
-    fn recheck(&self, payload: &Payload) -> Result<(), StartError> {
+    /// As long as the pass is held, whoever engages the emergency lock waits for what follows.
+    fn recheck(&self, payload: &Payload) -> Result<Pass, StartError> {
         let changed = StartError::Changed {
             permitted: self.digest,
         };
@@ -117,10 +119,13 @@ impl Grant {
         if self.gate.policy_version() != self.version {
             return Err(StartError::PolicyChanged);
         }
+        let pass = self.gate.lock.enter();
+        let pass = pass.map_err(|locked| StartError::Forbidden(locked.to_string()))?;
         self.gate
             .floor
             .check(&self.action)
-            .map_err(StartError::Forbidden)
+            .map_err(StartError::Forbidden)?;
+        Ok(pass)
     }
 
     fn event(&self, kind: EventKind) -> Event {
@@ -266,7 +271,7 @@ impl<K: Kind> Permit<K> {
     /// consumed; the record of a read is in order and durable within a second.
     pub async fn start(mut self, payload: &Payload) -> Result<Receipt, StartError> {
         let mut grant = self.grant.take().ok_or(StartError::Spent)?;
-        grant.recheck(payload)?;
+        let pass = grant.recheck(payload)?;
         if grant.action.class == EffectClass::Read && grant.approval.is_none() {
             grant.note(grant.event(EventKind::EffectStarted))?;
             return Ok(Receipt::new(grant));
@@ -275,6 +280,7 @@ impl<K: Kind> Permit<K> {
         // On a task of its own: if the caller leaves while the record is written, the receipt is
         // dropped there, and the trail says that the outcome is unknown.
         let started = runtime.spawn(async move {
+            let _pass = pass;
             grant
                 .commit(Commit::new(), &[EventKind::EffectStarted])
                 .await?;
@@ -304,11 +310,12 @@ impl<K: Kind> Permit<K> {
         effect: Commit,
     ) -> Result<Committed, StartError> {
         let mut grant = self.grant.take().ok_or(StartError::Spent)?;
-        grant.recheck(payload)?;
+        let pass = grant.recheck(payload)?;
         let runtime = grant.gate.runtime.clone();
         let done = runtime.spawn(async move {
             let records = [EventKind::EffectStarted, EventKind::EffectFinished];
             let committed = grant.commit(effect, &records).await;
+            drop(pass);
             (committed, grant)
         });
         let (committed, grant) = done
@@ -324,7 +331,7 @@ impl<K: Kind> Permit<K> {
     /// leaves that could fail to come back.
     pub async fn read(mut self, payload: &Payload) -> Result<(), StartError> {
         let mut grant = self.grant.take().ok_or(StartError::Spent)?;
-        grant.recheck(payload)?;
+        let pass = grant.recheck(payload)?;
         if grant.action.class != EffectClass::Read {
             return Err(StartError::NotARead);
         }
@@ -333,6 +340,7 @@ impl<K: Kind> Permit<K> {
         }
         let runtime = grant.gate.runtime.clone();
         let consumed = runtime.spawn(async move {
+            let _pass = pass;
             grant
                 .commit(Commit::new(), &[EventKind::ActionPermitted])
                 .await

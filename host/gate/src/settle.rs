@@ -168,7 +168,12 @@ impl Inner {
     /// Cancels what the host itself gives up; a failure leaves a row that the next start cancels, and
     /// that nothing can use, because its permit is gone.
     pub(crate) async fn withdraw(&self, id: ApprovalId, reason: &str) {
-        match self.cancel(id, reason).await {
+        // Whatever the host noticed first, this is why.
+        let reason = match self.lock.engaged() {
+            Some(engaged) => engaged.to_string(),
+            None => reason.to_owned(),
+        };
+        match self.cancel(id, &reason).await {
             Ok(Some(_)) => {}
             // It never reached the disk, or can't be changed there: forget it here all the same.
             Ok(None) => self.moved(id, State::Cancelled, Some(End::Cancelled)),

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt as _;
-use nexus_gate::{Context, InvocationId, Principal, RootOrigin};
+use nexus_gate::{Context, InvocationId, Locked, Principal, RootOrigin};
 use nexus_manifest::{AgentName, Schema, Violation};
 use nexus_store::{Commit, CommitError, ReadError};
 use wasmtime::component::{ComponentType, Lift};
@@ -78,6 +78,9 @@ pub enum InvokeError {
     /// The caller may not call this peer.
     #[error(transparent)]
     Chain(#[from] ChainError),
+    /// The emergency lock is engaged.
+    #[error(transparent)]
+    Locked(Locked),
     /// The host is stopping.
     #[error("the host is stopping")]
     Stopping,
@@ -120,6 +123,8 @@ impl Runtime {
         if inner.draining.load(Ordering::Acquire) {
             return Err(InvokeError::Stopping);
         }
+        let lock = inner.services.gate.lock();
+        lock.check().map_err(InvokeError::Locked)?;
         let limits = self.limits();
         if invoke.input.len() > limits.input_bytes {
             return Err(InvokeError::InputTooLarge {
@@ -202,6 +207,11 @@ impl Runtime {
         }
         let invocation = Invocation::new(facts, &limits, labels, parent);
         inner.live.insert(Arc::clone(&invocation));
+        // Whoever engaged the lock either has ended this one among all that live, or is seen here.
+        if let Err(locked) = inner.services.gate.lock().check() {
+            inner.live.forget(&invocation.facts.id);
+            return Err(InvokeError::Locked(locked));
+        }
         if let Some(request) = &invocation.facts.request_id {
             let mut commit = Commit::new();
             stored::put_request(&mut commit, &invocation, request);

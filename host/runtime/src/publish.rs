@@ -16,7 +16,7 @@ use crate::publication::agreed;
 use crate::registry::{
     AGENTS, AgentRow, Change, GENERATIONS, GenerationInfo, generation_key, generation_prefix,
 };
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Services};
 
 /// Who publishes a component, and where it came from.
 #[derive(Debug, Clone)]
@@ -78,6 +78,9 @@ pub enum PublishError {
     /// The change could not be recorded.
     #[error("record the change")]
     Commit(#[source] CommitError),
+    /// The emergency lock is engaged.
+    #[error(transparent)]
+    Locked(nexus_gate::Locked),
     /// The permit could not be spent.
     #[error("spend the permit to publish")]
     NotPermitted(#[source] nexus_gate::StartError),
@@ -217,7 +220,8 @@ impl Runtime {
                     .map_err(PublishError::NotPermitted)?;
             }
             None => {
-                let store = &self.0.services.store;
+                let Services { store, gate, .. } = &*self.0.services;
+                let _pass = gate.lock().enter().map_err(PublishError::Locked)?;
                 store.commit(commit).await.map_err(PublishError::Commit)?;
             }
         }

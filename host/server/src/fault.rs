@@ -113,6 +113,11 @@ impl Fault {
             .with("role", role.as_str())
     }
 
+    /// The emergency lock is engaged.
+    pub fn locked(locked: &nexus_gate::Locked) -> Self {
+        Self::precondition("LOCKED", locked.to_string())
+    }
+
     /// A limit is used up for now.
     pub fn exhausted(reason: &'static str, message: impl Into<String>) -> Self {
         Self::new(Code::ResourceExhausted, reason, message)

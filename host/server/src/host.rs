@@ -24,6 +24,7 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::auth::Tokens;
 use crate::config::Config;
 use crate::keys::{self, Missing};
+use crate::lock::EmergencyLock;
 use crate::publish::Reviews;
 
 /// Everything that serves requests. A handle: clones share all of it.
@@ -41,6 +42,8 @@ pub struct Host {
     pub tokens: Tokens,
     /// Uploads that wait for a person.
     pub reviews: Reviews,
+    /// What stops everything at once.
+    pub(crate) lock: EmergencyLock,
 }
 
 impl Host {
@@ -57,8 +60,10 @@ impl Host {
         let vault = keys::open_vault(config, &store, &audit).await?;
         let tokens = Tokens::open(Arc::clone(&store), audit.clone()).await?;
         tokens.ensure_operator(&in_data("operator.token")).await?;
+        let lock = EmergencyLock::open(&data_dir, Arc::clone(&store), audit.clone()).await?;
         let gate = Gate::open(nexus_gate::Options {
             approvers: Arc::new(tokens.clone()),
+            lock: lock.in_memory(),
             deadline: config.approvals.deadline(),
             self_approval: config.approvals.self_approval,
             ..nexus_gate::Options::new(
@@ -89,6 +94,7 @@ impl Host {
         )
         .await
         .context("failed to open the runtime")?;
+        lock.guard(services.gate.clone(), runtime.clone())?;
         let forge = Forge::open(forge_options(config, &data_dir)?, runtime.clone())
             .await
             .context("failed to open the forge")?;
@@ -104,12 +110,14 @@ impl Host {
             forge,
             tokens,
             reviews: Reviews::default(),
+            lock,
         })
     }
 
     /// Ends what still runs and writes the last record and checkpoint.
     pub async fn close(&self, grace: Duration) {
         self.runtime.drain(grace).await;
+        self.lock.close();
         let stopped = self
             .services
             .audit

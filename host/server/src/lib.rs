@@ -11,6 +11,7 @@ mod demo;
 mod fault;
 pub mod host;
 pub mod keys;
+mod lock;
 mod names;
 mod paging;
 mod publish;

@@ -256,6 +256,7 @@ pub(crate) fn refuse_publish(error: PublishError) -> Status {
         ),
         PublishError::NotPermitted(StartError::Unavailable(reason)) => Fault::not_recorded(reason)
             .unwrap_or_else(|| Fault::unavailable("NOT_RECORDED", chain(&error))),
+        PublishError::Locked(locked) => Fault::locked(locked),
         PublishError::NotPermitted(_) => Fault::precondition("PERMIT_VOID", chain(&error)),
         _ => Fault::internal(&error),
     }

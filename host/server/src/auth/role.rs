@@ -102,6 +102,8 @@ pub const MATRIX: &[(&str, &[Role])] = &[
     ("/nexus.v1.AuditService/WatchEvents", DECIDE),
     ("/nexus.v1.AuditService/GetCheckpoint", DECIDE),
     ("/nexus.v1.SystemService/GetStatus", ALL),
+    ("/nexus.v1.SystemService/EngageLock", DECIDE),
+    ("/nexus.v1.SystemService/ReleaseLock", OPERATE),
     ("/nexus.v1.SystemService/CreateToken", OPERATE),
     ("/nexus.v1.SystemService/ListTokens", OPERATE),
     ("/nexus.v1.SystemService/RevokeToken", OPERATE),

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::{
     forge::{Forge, ForgeCreate},
-    keep::{Audit, Memory, Tokens, Vault},
+    keep::{Audit, Lock, Memory, Tokens, Vault},
     run::{Agents, Approvals, Invocations, Invoke},
     values::Mode,
 };
@@ -99,6 +99,9 @@ pub(crate) enum Command {
     /// Read and verify what happened
     #[command(subcommand)]
     Audit(Audit),
+    /// Stop every agent at once, and let them go on
+    #[command(subcommand)]
+    Lock(Lock),
     /// Put a manifest into a component
     Pack(Pack),
 }

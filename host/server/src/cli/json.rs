@@ -45,6 +45,7 @@ named!(
     Invocation,
     InvocationEvent,
     Lineage,
+    Lock,
     Secret,
     Token,
 );

@@ -15,6 +15,7 @@ mod forge;
 mod invocations;
 pub(crate) mod invoke;
 mod json;
+mod lock;
 mod memory;
 pub(crate) mod output;
 mod pack;
@@ -91,6 +92,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Memory(command) => memory::run(command, &connect()?, &output).await,
         Command::Tokens(command) => tokens::run(command, &connect()?, &output).await,
         Command::Audit(command) => audit::run(command, &connect()?, &output).await,
+        Command::Lock(command) => lock::run(command, &cli.global, &output).await,
         Command::Pack(arguments) => pack::run(&arguments, &output),
     }
 }

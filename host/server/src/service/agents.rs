@@ -12,7 +12,7 @@ use nexus_runtime::{AgentChange, Generation, GenerationInfo, PublishError};
 use tonic::{Request, Response, Status, Streaming};
 
 use self::upload::Upload;
-use super::{Events, caller, follow};
+use super::{Events, caller, follow, unlocked};
 use crate::auth::{Caller, Role};
 use crate::fault::Fault;
 use crate::host::Host;
@@ -34,6 +34,7 @@ impl AgentService for Agents {
         request: Request<Streaming<v1::DeployAgentRequest>>,
     ) -> Result<Response<v1::DeployAgentResponse>, Status> {
         let caller = caller(&request)?;
+        unlocked(&self.host)?;
         let upload = upload::receive(request.into_inner()).await?;
         let answer = if upload.request_id.is_empty() {
             deploy(self.host.clone(), upload, caller).await?
@@ -51,6 +52,7 @@ impl AgentService for Agents {
         request: Request<v1::AcceptAgentRequest>,
     ) -> Result<Response<v1::Agent>, Status> {
         let caller = caller(&request)?;
+        unlocked(&self.host)?;
         let request = request.into_inner();
         let name = names::agent("name", &request.name)?;
         let host = &self.host;

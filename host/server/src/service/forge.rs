@@ -11,7 +11,7 @@ use nexus_proto::v1::forge_service_server::ForgeService;
 use tonic::{Request, Response, Status};
 
 pub(crate) use self::told::Told;
-use super::{Events, caller};
+use super::{Events, caller, unlocked};
 use crate::fault::Fault;
 use crate::host::Host;
 use crate::requests::Requests;
@@ -33,6 +33,7 @@ impl ForgeService for Forging {
         request: Request<v1::ForgeAgentRequest>,
     ) -> Result<Response<Self::ForgeAgentStream>, Status> {
         let caller = caller(&request)?;
+        unlocked(&self.host)?;
         let request = request.into_inner();
         let (id, digest) = (request.request_id.clone(), told::digest(&request));
         let principal = caller.principal.clone();

@@ -283,6 +283,7 @@ fn refuse(agent: &AgentName, error: InvokeError) -> Status {
             "TOO_MANY_INVOCATIONS",
             format!("{agent} or this host has as many invocations as it may; try again when some have ended"),
         ),
+        InvokeError::Locked(locked) => Fault::locked(&locked),
         InvokeError::Stopping => Fault::unavailable("STOPPING", "the host is stopping; call again when it is back"),
         error => Fault::internal(&error),
     }

@@ -18,6 +18,7 @@ use tonic::{Code, Request, Status};
 
 use crate::auth::Caller;
 use crate::fault::Fault;
+use crate::host::Host;
 
 /// A server stream.
 pub(crate) type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -29,6 +30,12 @@ pub(crate) fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
         .get::<Caller>()
         .cloned()
         .ok_or_else(|| Fault::unauthenticated("send `authorization: Bearer TOKEN`").into())
+}
+
+/// Refuses what makes agents while the emergency lock is engaged.
+pub(crate) fn unlocked(host: &Host) -> Result<(), Status> {
+    let lock = host.services.gate.lock();
+    lock.check().map_err(|locked| Fault::locked(&locked).into())
 }
 
 /// What is there first, then every change that `pick` wants.

@@ -10,8 +10,9 @@ use tonic::{Request, Response, Status};
 use super::caller;
 use crate::auth::{Role, TokenError, TokenInfo};
 use crate::convert::{from_duration, timestamp};
-use crate::fault::Fault;
+use crate::fault::{Fault, chain};
 use crate::host::Host;
+use crate::lock::Standing;
 use crate::{names, paging};
 
 /// See the module.
@@ -65,7 +66,32 @@ impl SystemService for System {
             policy_version: host.services.gate.policy().version().digest().to_string(),
             audit_sequence,
             checks: host.checks().await,
+            lock: Some(lock(host.lock.standing())),
         }))
+    }
+
+    async fn engage_lock(
+        &self,
+        request: Request<v1::EngageLockRequest>,
+    ) -> Result<Response<v1::Lock>, Status> {
+        let caller = caller(&request)?;
+        let reason = &request.get_ref().reason;
+        let standing = self.host.lock.engage(reason, caller.principal.as_str());
+        Ok(Response::new(lock(standing.await)))
+    }
+
+    async fn release_lock(
+        &self,
+        request: Request<v1::ReleaseLockRequest>,
+    ) -> Result<Response<v1::Lock>, Status> {
+        let caller = caller(&request)?;
+        let released = self.host.lock.release(caller.principal.as_str()).await;
+        let standing = released.map_err(|error| {
+            tracing::error!(error = chain(&error), "the emergency lock is not lifted");
+            let message = format!("the emergency lock is engaged still: {}", chain(&error));
+            Fault::new(tonic::Code::Aborted, "LOCK_NOT_LIFTED", message)
+        })?;
+        Ok(Response::new(lock(standing)))
     }
 
     async fn create_token(
@@ -132,6 +158,19 @@ impl SystemService for System {
             .await
             .map_err(refuse)?;
         Ok(Response::new(token(&revoked)))
+    }
+}
+
+fn lock(standing: Standing) -> v1::Lock {
+    let engaged = standing.engaged;
+    v1::Lock {
+        engaged: engaged.is_some(),
+        durable: standing.durable,
+        engage_time: engaged.as_ref().map(|engaged| timestamp(engaged.since_ms)),
+        reason: engaged
+            .as_ref()
+            .map_or_else(String::new, |engaged| engaged.reason.clone()),
+        principal: engaged.map_or_else(String::new, |engaged| engaged.by),
     }
 }
 

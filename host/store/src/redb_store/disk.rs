@@ -16,7 +16,9 @@ pub(super) const RESERVE: u64 = 4 * 1024 * 1024;
 const STORE: &str = "store.redb";
 const UNFINISHED: &str = "store.redb.new";
 const RESERVE_FILE: &str = "reserve";
-const LOCK: &str = "lock";
+const LOCK: &str = "store.lock";
+/// The lock of directories from before the emergency lock took over this name.
+const FORMER_LOCK: &str = "lock";
 
 /// Where the bytes go. The one implementation beside the data directory injects faults.
 pub(super) trait Disk: Send + Sync + 'static {
@@ -49,21 +51,27 @@ impl Directory {
             .mode(0o700)
             .create(dir)
             .map_err(|error| refused("create", dir, error))?;
+        if dir.join(STORE).exists() && !dir.join(LOCK).exists() {
+            let path = dir.join(FORMER_LOCK);
+            let _former = match private().open(&path) {
+                Ok(file) => Some(exclusive(file, dir, &path)?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(refused("open", &path, error)),
+            };
+            // Empty, it was the lock of a process. With text in it, it was meant.
+            if fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+                fs::remove_file(&path).map_err(|error| refused("remove", &path, error))?;
+            }
+        }
         let path = dir.join(LOCK);
         let lock = private()
             .create(true)
             .open(&path)
             .map_err(|error| refused("open", &path, error))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                dir: dir.to_owned(),
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
-                path: dir.to_owned(),
-            }),
-            Err(TryLockError::Error(error)) => Err(refused("lock", &path, error)),
-        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            _lock: exclusive(lock, dir, &path)?,
+        })
     }
 
     /// Makes the store file if there is none. `initialise` writes the first transaction; only a
@@ -94,6 +102,17 @@ impl Directory {
 
     fn sync(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
+    }
+}
+
+/// Locks a file for as long as it stays open.
+fn exclusive(file: File, dir: &Path, path: &Path) -> Result<File, OpenError> {
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
+            path: dir.to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(refused("lock", path, error)),
     }
 }
 

@@ -117,6 +117,29 @@ pub(crate) enum Tokens {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Lock {
+    /// Stop every agent: nothing is permitted, what runs is ended, what waits is withdrawn
+    #[command(after_help = "\
+Without --endpoint and --token the host of the data directory is stopped past its API: at the socket
+lock.sock in it or, if nobody listens there, by the file `lock`. No token is needed, and a busy host
+hears it.")]
+    Engage {
+        /// Why, for those who find it engaged
+        #[arg(
+            long,
+            value_name = "TEXT",
+            default_value = "",
+            hide_default_value = true
+        )]
+        reason: String,
+    },
+    /// Let agents run again; needs an operator's token
+    Release,
+    /// Tell whether it is engaged, why and by whom
+    Status,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
     /// List events, oldest first
     List {
