@@ -42,6 +42,7 @@ mod question;
 mod records;
 mod rendering;
 mod settle;
+mod sight;
 mod timer;
 
 pub use action::{Action, ActionKind};

@@ -109,12 +109,16 @@ impl Grant {
         let changed = StartError::Changed {
             permitted: self.digest,
         };
-        let canonical = self
-            .action
-            .canonical_with(payload, &self.version, self.nonce.as_ref())
-            .map_err(|_| changed.clone())?;
-        if Digest::of(&canonical) != self.digest {
-            return Err(changed);
+        // Nobody can change the action that the digest was computed from, so bytes that equal its own
+        // have that digest. What a person has read is hashed once more all the same.
+        if self.approval.is_some() || *payload != self.action.payload {
+            let canonical = self
+                .action
+                .canonical_with(payload, &self.version, self.nonce.as_ref())
+                .map_err(|_| changed.clone())?;
+            if Digest::of(&canonical) != self.digest {
+                return Err(changed);
+            }
         }
         if self.gate.policy_version() != self.version {
             return Err(StartError::PolicyChanged);

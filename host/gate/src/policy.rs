@@ -12,6 +12,7 @@ use nexus_manifest::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::question::Question;
+use crate::sight::Sight;
 
 /// The schema every policy is validated against.
 pub const SCHEMA: &str = include_str!("../policy/nexus.cedarschema");
@@ -102,6 +103,7 @@ pub struct Policy {
     schema: Schema,
     authorizer: Authorizer,
     types: Types,
+    sight: Sight,
     answers: RwLock<HashMap<Question, Arc<Answer>>>,
 }
 
@@ -167,6 +169,7 @@ impl Policy {
                 target: entity_type("Target")?,
                 action: entity_type("Action")?,
             },
+            sight: Sight::of(&policies)?,
             policies,
             entities,
             schema,
@@ -186,7 +189,9 @@ impl Policy {
     }
 
     /// How many people the action needs: the first of 0, 1 and 2 that permits it.
-    pub fn answer(&self, question: Question) -> Arc<Answer> {
+    pub fn answer(&self, mut question: Question) -> Arc<Answer> {
+        // What no policy looks at does not tell questions apart.
+        self.sight.narrow(&mut question);
         let known = self
             .answers
             .read()

@@ -52,6 +52,7 @@ mod live;
 mod log;
 mod meter;
 mod outcome;
+mod padded;
 mod prepare;
 mod proof;
 mod publication;

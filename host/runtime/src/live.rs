@@ -1,7 +1,6 @@
 //! The invocations in memory: those that run and the last that ended.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,19 +8,35 @@ use nexus_gate::InvocationId;
 use tokio::sync::Notify;
 
 use crate::invocation::Invocation;
+use crate::padded::Padded;
 
 const SHARDS: usize = 16;
-/// Ended invocations kept in each shard, about a thousand in all.
-const KEPT: usize = 64;
+/// Ended invocations kept in each shard: a thousand on a machine of two cores.
+const KEPT: usize = 512;
 /// Bytes of outcomes kept in each shard.
 const KEPT_BYTES: usize = 4 << 20;
 
-/// Sharded, since every invocation touches it twice.
+/// Sharded by the thread on which an invocation began, since every invocation
+/// touches it twice: workers share neither lock nor memory then.
 pub(crate) struct Live {
-    shards: [Mutex<Shard>; SHARDS],
-    hasher: RandomState,
-    running: AtomicUsize,
+    shards: [Padded<Mutex<Shard>>; SHARDS],
+    running: Padded<AtomicUsize>,
     idle: Notify,
+}
+
+/// The shard that an invocation is kept in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Home(usize);
+
+impl Home {
+    /// That of the current thread.
+    pub(crate) fn here() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static HERE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % SHARDS;
+        }
+        Self(HERE.with(|here| *here))
+    }
 }
 
 #[derive(Default)]
@@ -36,8 +51,7 @@ impl Live {
     pub(crate) fn new() -> Self {
         Self {
             shards: Default::default(),
-            hasher: RandomState::new(),
-            running: AtomicUsize::new(0),
+            running: Padded(AtomicUsize::new(0)),
             idle: Notify::new(),
         }
     }
@@ -75,13 +89,13 @@ impl Live {
 
     pub(crate) fn insert(&self, invocation: Arc<Invocation>) {
         let id = invocation.facts.id;
-        self.shard(&id).all.insert(id, invocation);
+        self.shard(invocation.home).all.insert(id, invocation);
     }
 
     /// Moves an invocation to the ended ones, and lets go of the oldest.
-    pub(crate) fn ended(&self, id: InvocationId, weight: usize) {
-        let mut shard = self.shard(&id);
-        shard.ended.push_back((id, weight));
+    pub(crate) fn ended(&self, invocation: &Invocation, weight: usize) {
+        let mut shard = self.shard(invocation.home);
+        shard.ended.push_back((invocation.facts.id, weight));
         shard.weight += weight;
         while shard.ended.len() > KEPT || shard.weight > KEPT_BYTES {
             let Some((oldest, weight)) = shard.ended.pop_front() else {
@@ -93,12 +107,13 @@ impl Live {
     }
 
     /// Forgets an invocation that never began.
-    pub(crate) fn forget(&self, id: &InvocationId) {
-        self.shard(id).all.remove(id);
+    pub(crate) fn forget(&self, invocation: &Invocation) {
+        self.shard(invocation.home).all.remove(&invocation.facts.id);
     }
 
     pub(crate) fn get(&self, id: &InvocationId) -> Option<Arc<Invocation>> {
-        self.shard(id).all.get(id).cloned()
+        let mut shards = self.shards.iter();
+        shards.find_map(|shard| lock(shard).all.get(id).cloned())
     }
 
     /// All of them, in no order.
@@ -109,10 +124,8 @@ impl Live {
             .collect()
     }
 
-    fn shard(&self, id: &InvocationId) -> MutexGuard<'_, Shard> {
-        // The remainder is below the number of shards.
-        let number = self.hasher.hash_one(id) as usize % SHARDS;
-        lock(&self.shards[number])
+    fn shard(&self, home: Home) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[home.0])
     }
 }
 

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use nexus_gate::{Context, InvocationId, Principal, RootOrigin};
 use nexus_manifest::{AgentName, Digest, Manifest, package};
 
+use crate::cache::{Artifact, Cache};
 use crate::compile::CompileError;
 use crate::generation::{Entry, Loaded};
 use crate::invocation::{Facts, Invocation};
 use crate::outcome::Outcome;
 use crate::proof::{self, ProofError};
 use crate::runtime::Runtime;
-use crate::shape::{self, ShapeError};
+use crate::shape::{self, Bodies, ShapeError};
 use crate::state::State;
 
 /// A component that can be published.
@@ -113,18 +114,19 @@ impl Runtime {
         &self,
         component: Bytes,
     ) -> Result<(Bytes, Digest, Loaded), PrepareError> {
-        let inspected = tokio::task::spawn_blocking(move || inspect(component)).await;
+        let runtime = self.clone();
+        let inspected =
+            tokio::task::spawn_blocking(move || inspect(component, &runtime.0.cache)).await;
         let Inspected {
             component,
             digest,
             code,
+            artifact,
             manifest,
             imports,
             handler,
         } = inspected.map_err(|error| ShapeError::Malformed(error.to_string()))??;
-        let runtime = self.clone();
-        let cached = blocking(move || runtime.0.cache.get(&code)).await;
-        let artifact = match cached {
+        let artifact = match artifact {
             Some(artifact) => artifact,
             None => {
                 let artifact = self.0.options.compiler.compile(&component).await?;
@@ -214,19 +216,30 @@ struct Inspected {
     component: Bytes,
     digest: Digest,
     code: Digest,
+    /// Its machine code, if the cache has it.
+    artifact: Option<Artifact>,
     manifest: Manifest,
     imports: Vec<String>,
     handler: String,
 }
 
-fn inspect(component: Bytes) -> Result<Inspected, PrepareError> {
-    let shape = shape::read(&component)?;
+fn inspect(component: Bytes, cache: &Cache) -> Result<Inspected, PrepareError> {
+    // What is no component has no code either, and a better error below.
+    let code = package::code_digest(&component);
+    let artifact = code.as_ref().ok().and_then(|code| cache.get(code));
+    // Only what passed every bound was ever compiled and kept.
+    let bodies = match artifact {
+        Some(_) => Bodies::Compiled,
+        None => Bodies::Checked,
+    };
+    let shape = shape::read(&component, bodies)?;
     let manifest = Manifest::parse(&package::read_manifest(&component)?)?;
     proof::prove(&shape, &manifest)?;
     let handler = proof::handler(&shape)?.to_owned();
     Ok(Inspected {
         digest: Digest::of(&component),
-        code: package::code_digest(&component)?,
+        code: code?,
+        artifact,
         manifest,
         imports: shape
             .imports

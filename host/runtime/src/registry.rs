@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::generation::Generation;
+use crate::padded::Padded;
 
 /// By agent: which generation is current, and which number comes next.
 pub(crate) const AGENTS: Table = Table("agents");
@@ -84,7 +85,7 @@ pub(crate) fn generation_prefix(agent: &AgentName) -> Vec<u8> {
 /// One agent in memory.
 pub(crate) struct Agent {
     current: ArcSwap<Generation>,
-    active: AtomicUsize,
+    active: Padded<AtomicUsize>,
 }
 
 impl Agent {
@@ -150,7 +151,7 @@ impl Registry {
         }
         let agent = Arc::new(Agent {
             current: ArcSwap::new(generation),
-            active: AtomicUsize::new(0),
+            active: Padded(AtomicUsize::new(0)),
         });
         self.agents.rcu(|agents| {
             let mut agents = HashMap::clone(agents);

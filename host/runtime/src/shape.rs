@@ -58,9 +58,18 @@ pub(crate) struct Shape {
     pub(crate) exports: Vec<Interface>,
 }
 
+/// Whether the functions of a component are looked into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bodies {
+    /// They will be compiled: what would be a bomb for the compiler is refused.
+    Checked,
+    /// This host has compiled them before.
+    Compiled,
+}
+
 /// Reads the outside of a component and refuses what would be a bomb for the
 /// compiler. Linear in the size of the component.
-pub(crate) fn read(component: &[u8]) -> Result<Shape, ShapeError> {
+pub(crate) fn read(component: &[u8], bodies: Bodies) -> Result<Shape, ShapeError> {
     if !Parser::is_component(component) {
         return Err(ShapeError::NotAComponent(
             if Parser::is_core_wasm(component) {
@@ -103,7 +112,7 @@ pub(crate) fn read(component: &[u8]) -> Result<Shape, ShapeError> {
                         .push(export.map_err(malformed)?.name.name.to_owned());
                 }
             }
-            Payload::CodeSectionEntry(body) => {
+            Payload::CodeSectionEntry(body) if bodies == Bodies::Checked => {
                 check(function, &body)?;
                 function += 1;
             }

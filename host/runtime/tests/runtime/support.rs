@@ -9,7 +9,7 @@ use nexus_audit::{Audit, SigningKey};
 use nexus_effects::http::{Egress, EgressOptions};
 use nexus_effects::memory::Memory;
 use nexus_gate::{
-    Action, ActionKind, EffectClass, Gate, OpenFloor, Payload, Policy, Principal, RootOrigin, kind,
+    Action, ActionKind, EffectClass, Gate, Payload, Policy, Principal, RootOrigin, kind,
 };
 use nexus_manifest::AgentName;
 use nexus_runtime::{

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nexus_gate::{Principal, RootOrigin};
+use nexus_manifest::AgentName;
 use nexus_runtime::{Compiler, Invoke, Options, Outcome, Publish, Runtime};
 use nexus_tests::guests;
 
@@ -54,8 +55,11 @@ async fn run(threads: usize) -> anyhow::Result<f64> {
     let end = begin + TIME;
     let callers: Vec<_> = (0..threads * CALLERS)
         .map(|_| {
-            let (runtime, agent, principal) = (runtime.clone(), agent.clone(), principal.clone());
+            let (runtime, principal) = (runtime.clone(), principal.clone());
+            // Each caller brings the name in memory of its own, as each request does.
+            let agent: anyhow::Result<AgentName> = agent.as_str().parse().map_err(Into::into);
             tokio::spawn(async move {
+                let agent = agent?;
                 let mut calls = 0_u64;
                 while Instant::now() < end {
                     let running = runtime
