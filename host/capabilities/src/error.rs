@@ -2,6 +2,7 @@
 
 use nexus_effects::Error as EffectError;
 use nexus_gate::{Refusal, StartError};
+use nexus_runtime::State;
 
 use crate::bindings::nexus::agent::types::Error;
 
@@ -16,6 +17,13 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
         Refusal::Unavailable(reason) => Error::Unavailable(reason),
         Refusal::Cancelled => Error::Other(Some("the request was withdrawn".to_owned())),
     }
+}
+
+/// Why something that the manifest does not name can't be had.
+pub(crate) fn not_granted(state: &State, reason: String) -> Error {
+    let refusal = Refusal::Forbidden(reason);
+    state.refused(&refusal);
+    refused(refusal)
 }
 
 /// Why an effect has no result.
@@ -40,4 +48,4 @@ pub(crate) fn lost() -> Error {
     Error::Other(Some("the host gave up on this call".to_owned()))
 }
 
-impl crate::bindings::nexus::agent::types::Host for nexus_runtime::State {}
+impl crate::bindings::nexus::agent::types::Host for State {}

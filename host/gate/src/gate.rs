@@ -154,6 +154,18 @@ impl Gate {
     /// question; a permit that is dropped unused withdraws its approval.
     pub async fn check<K: Kind>(
         &self,
+        action: Action,
+        observer: &dyn Observer,
+    ) -> Result<Permit<K>, Refusal> {
+        let judged = self.judge::<K>(action, observer).await;
+        if let Err(refusal) = &judged {
+            observer.refused(refusal);
+        }
+        judged
+    }
+
+    async fn judge<K: Kind>(
+        &self,
         mut action: Action,
         observer: &dyn Observer,
     ) -> Result<Permit<K>, Refusal> {

@@ -2,7 +2,7 @@
 
 use nexus_store::Commit;
 
-use crate::Approval;
+use crate::{Approval, Refusal};
 
 /// Told when an action begins and ceases to wait for a person.
 pub trait Observer: Send + Sync {
@@ -18,6 +18,9 @@ pub trait Observer: Send + Sync {
     /// Called once after `waiting`, when the question is over, whatever the answer. The clocks go on.
     /// Not called if the wait was dropped.
     fn resumed(&self);
+
+    /// Called once if the action may not happen, with what its agent is told.
+    fn refused(&self, _: &Refusal) {}
 }
 
 /// Nobody needs to know.

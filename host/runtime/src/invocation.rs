@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use nexus_gate::{ApprovalId, InvocationId, Label, Principal, RootOrigin};
+use nexus_gate::{ApprovalId, InvocationId, Label, Principal, Refusal, RootOrigin};
 use nexus_manifest::{AgentName, Digest};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
 use crate::clock::{Deadline, EventClock};
 use crate::limits::HostLimits;
+use crate::live::Home;
 use crate::log::{Level, Log, LogLine, Stream};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
@@ -115,6 +116,7 @@ pub(crate) struct Facts {
 #[derive(Debug)]
 pub(crate) struct Invocation {
     pub(crate) facts: Facts,
+    pub(crate) home: Home,
     pub(crate) meter: Meter,
     pub(crate) deadline: Deadline,
     pub(crate) clock: EventClock,
@@ -140,6 +142,8 @@ struct Status {
     approvals: Vec<ApprovalId>,
     progress: Option<Progress>,
     labels: BTreeSet<Label>,
+    /// What the guest was told last by the gate, if that was a no.
+    refusal: Option<Refusal>,
     cancel_reason: Option<String>,
 }
 
@@ -158,6 +162,7 @@ impl Invocation {
         });
         let invocation = Arc::new(Self {
             facts,
+            home: Home::here(),
             meter: Meter::new(limits.cpu),
             deadline: Deadline::new(now, wall),
             clock: EventClock::new(now, created_at),
@@ -173,6 +178,7 @@ impl Invocation {
                 approvals: Vec::new(),
                 progress: None,
                 labels,
+                refusal: None,
                 cancel_reason: None,
             }),
             events: OnceLock::new(),
@@ -239,6 +245,25 @@ impl Invocation {
 
     pub(crate) fn add_labels(&self, labels: impl IntoIterator<Item = Label>) {
         self.status().labels.extend(labels);
+    }
+
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        self.status().refusal = Some(refusal.clone());
+    }
+
+    /// The refusal that a guest's failure passes on: the last one, if the
+    /// failure has its code.
+    pub(crate) fn refusal(&self, code: &str) -> Option<Refusal> {
+        let refusal = self.status().refusal.clone()?;
+        let passed_on = match refusal {
+            Refusal::Denied(_) => "denied",
+            Refusal::Forbidden(_) => "forbidden",
+            Refusal::Expired => "expired",
+            Refusal::Unattended => "unattended",
+            // These say that the call was wrong or could not be judged.
+            Refusal::Invalid(_) | Refusal::Unavailable(_) | Refusal::Cancelled => return None,
+        };
+        (passed_on == code).then_some(refusal)
     }
 
     pub(crate) fn is_stored(&self) -> bool {

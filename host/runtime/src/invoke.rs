@@ -148,10 +148,10 @@ impl Runtime {
         }
         let seat = Seat::take(self, agent)?;
         if invoke.request_id.is_none() {
-            return self.clone().begin(invoke, generation, seat).await;
+            return Self::begin(invoke, generation, seat).await;
         }
         // What is recorded is also run, though the caller leaves meanwhile.
-        match tokio::spawn(self.clone().begin(invoke, generation, seat)).await {
+        match tokio::spawn(Self::begin(invoke, generation, seat)).await {
             Ok(begun) => begun,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
@@ -162,12 +162,11 @@ impl Runtime {
 
     /// Starts an admitted invocation, recorded first if it has a request id.
     async fn begin(
-        self,
         invoke: Invoke,
         generation: Arc<Generation>,
         seat: Seat,
     ) -> Result<Running, InvokeError> {
-        let inner = &self.0;
+        let inner = &seat.runtime.0;
         let (chain, principal, root, labels) = match &invoke.chain {
             Some(chain) => {
                 let facts = &chain.0.facts;
@@ -209,18 +208,19 @@ impl Runtime {
         inner.live.insert(Arc::clone(&invocation));
         // Whoever engaged the lock either has ended this one among all that live, or is seen here.
         if let Err(locked) = inner.services.gate.lock().check() {
-            inner.live.forget(&invocation.facts.id);
+            inner.live.forget(&invocation);
             return Err(InvokeError::Locked(locked));
         }
         if let Some(request) = &invocation.facts.request_id {
             let mut commit = Commit::new();
             stored::put_request(&mut commit, &invocation, request);
             if let Err(error) = inner.services.store.commit(commit).await {
-                inner.live.forget(&invocation.facts.id);
+                inner.live.forget(&invocation);
                 // Another call with the same id was faster.
                 return match (
                     &error,
-                    self.by_request(&invocation.facts.principal, request)
+                    seat.runtime
+                        .by_request(&invocation.facts.principal, request)
                         .await?,
                 ) {
                     (CommitError::Conflict { .. }, Some(running)) => Ok(running),
@@ -229,7 +229,13 @@ impl Runtime {
             }
         }
         let running = Running(Arc::clone(&invocation));
-        tokio::spawn(self.run(generation, invocation, context, invoke.input, seat));
+        tokio::spawn(Self::run(
+            generation,
+            invocation,
+            context,
+            invoke.input,
+            seat,
+        ));
         Ok(running)
     }
 
@@ -252,7 +258,6 @@ impl Runtime {
 
     /// The life of one invocation.
     async fn run(
-        self,
         generation: Arc<Generation>,
         invocation: Arc<Invocation>,
         context: Context,
@@ -261,24 +266,25 @@ impl Runtime {
     ) {
         let loaded = &generation.loaded;
         let state = State::new(
-            self.clone(),
+            seat.runtime.clone(),
             Arc::clone(&invocation),
             Arc::new(context),
             &loaded.limits,
             false,
         );
-        let outcome = self
-            .guarded(&invocation, self.run_guest(loaded, state, Some(input)))
+        let runtime = &seat.runtime;
+        let outcome = runtime
+            .guarded(&invocation, runtime.run_guest(loaded, state, Some(input)))
             .await;
         let outcome = checked(outcome, generation.manifest.output.as_ref(), &loaded.limits);
         if invocation.is_stored() {
-            self.store_end(&invocation, &outcome).await;
+            runtime.store_end(&invocation, &outcome).await;
         }
         let weight = outcome.weight();
         // Whoever hears of the end may call again at once.
         seat.leave_agent();
         invocation.finish(outcome);
-        self.0.live.ended(invocation.facts.id, weight);
+        seat.runtime.0.live.ended(&invocation, weight);
     }
 
     async fn store_end(&self, invocation: &Invocation, outcome: &Outcome) {

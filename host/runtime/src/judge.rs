@@ -34,7 +34,10 @@ impl Ended {
     pub(crate) fn judge(self, invocation: &Invocation) -> Outcome {
         match self {
             Self::Answered(Ok(output)) => Outcome::Success(output),
-            Self::Answered(Err(Failure { code, message })) => Outcome::Failure { code, message },
+            Self::Answered(Err(Failure { code, message })) => match invocation.refusal(&code) {
+                Some(refusal) => Outcome::Refused(refusal),
+                None => Outcome::Failure { code, message },
+            },
             Self::Broken { error, hit } => judge(&error, hit, invocation),
         }
     }

@@ -19,8 +19,9 @@ pub enum Outcome {
         /// For people.
         message: String,
     },
-    /// The gate ended the invocation as a whole. A refused capability call does
-    /// not: the guest gets it as an error and goes on.
+    /// The gate said no to something, and the guest passed that no on: its
+    /// failure has the code of the last refusal it was told. A guest that makes
+    /// something else of a refusal ends as it says.
     Refused(Refusal),
     /// A limit ended the guest.
     Exhausted {

@@ -113,6 +113,12 @@ impl State {
         })
     }
 
+    /// A call was refused without the gate, such as opening what the manifest
+    /// does not name. To be told for every refusal that the guest is told.
+    pub fn refused(&self, refusal: &Refusal) {
+        self.invocation.refused(refusal);
+    }
+
     /// What a call of a peer inherits.
     pub fn chain(&self) -> Chain {
         Chain(Arc::clone(&self.invocation))
@@ -244,6 +250,10 @@ impl Observer for Watch {
         if let Some(approval) = asked {
             self.invocation.go_on(approval);
         }
+    }
+
+    fn refused(&self, refusal: &Refusal) {
+        self.invocation.refused(refusal);
     }
 }
 

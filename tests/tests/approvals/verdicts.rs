@@ -124,6 +124,52 @@ async fn a_no_reaches_the_agent_with_its_reason_and_nothing_else_goes_anywhere()
 }
 
 #[tokio::test]
+async fn a_no_that_the_agent_passes_on_ends_the_invocation_as_a_refusal() -> anyhow::Result<()> {
+    use v1::invocation::Outcome;
+    use v1::refusal::Kind;
+
+    let mut desk = Desk::new().await?;
+    let fail = |code: &str| json!({ "call": "fail", "name": code, "value": "given up" });
+    for (code, refused) in [("denied", true), ("out-of-luck", false)] {
+        let mut steps = desk.order(1);
+        steps.push(fail(code));
+        let (waiting, approval) = desk.park(&steps).await?;
+        let deny = v1::DecideApprovalRequest {
+            reason: "too much for one day".to_owned(),
+            ..decide(&approval, Verdict::Deny)
+        };
+        desk.client.approvals.decide_approval(deny).await?;
+        match desk.client.ended(&waiting.name).await?.outcome {
+            Some(Outcome::Refusal(refusal)) if refused => {
+                assert_eq!(refusal.kind(), Kind::Denied);
+                assert_eq!(refusal.reason, "too much for one day");
+            }
+            Some(Outcome::Failure(failure)) if !refused => assert_eq!(failure.code, code),
+            other => anyhow::bail!("{code}: {other:?}"),
+        }
+    }
+
+    // What the manifest does not name, nobody is asked about.
+    let elsewhere = json!({ "call": "memory.space.open", "name": "elsewhere", "access": "read" });
+    let steps = json!([elsewhere, fail("forbidden")]);
+    match desk.client.invoke("trader", &steps).await?.outcome {
+        Some(Outcome::Refusal(refusal)) => {
+            assert_eq!(refusal.kind(), Kind::Forbidden);
+            assert!(refusal.reason.contains("elsewhere"), "{refusal:?}");
+        }
+        other => anyhow::bail!("{other:?}"),
+    }
+
+    // An agent can't make one up.
+    let steps = json!([fail("denied")]);
+    match desk.client.invoke("trader", &steps).await?.outcome {
+        Some(Outcome::Failure(failure)) => assert_eq!(failure.message, "given up"),
+        other => anyhow::bail!("{other:?}"),
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_first_decision_counts_its_repetition_is_harmless_and_another_is_told_so()
 -> anyhow::Result<()> {
     let mut desk = Desk::new().await?;

@@ -30,6 +30,11 @@ const WRITE: &str = r#"[
     {"call": "http.pending.wait", "on": "pending"}
 ]"#;
 
+const FORBIDDEN: &str = r#"[
+    {"call": "memory.space.open", "name": "elsewhere", "access": "read"},
+    {"call": "fail", "name": "forbidden", "value": "given up"}
+]"#;
+
 async fn prepared() -> anyhow::Result<(Host, Client)> {
     let host = Host::start()?;
     let mut operator = host.operator().await?;
@@ -75,7 +80,7 @@ async fn recorded(operator: &mut Client, invocation: &str) -> anyhow::Result<()>
 #[tokio::test(flavor = "multi_thread")]
 async fn each_outcome_has_an_exit_code_of_its_own() -> anyhow::Result<()> {
     let (host, _) = prepared().await?;
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 10] = [
         (&["callee", r#"{"do": "greet", "name": "anna"}"#], 0, ""),
         (&["nobody-is-called-so"], 1, "NOT_FOUND"),
         (&["callee", r#"{"do": "dance"}"#], 1, "INPUT_SCHEMA"),
@@ -86,6 +91,7 @@ async fn each_outcome_has_an_exit_code_of_its_own() -> anyhow::Result<()> {
             10,
             "too-late",
         ),
+        (&["writer", FORBIDDEN], 11, "no memory permission"),
         (&["hostile", r#"{"do": "memory-one"}"#], 12, "memory"),
         (&["hostile", r#"{"do": "panic"}"#], 13, "as asked"),
         (&["writer", WRITE], 17, "nexus approvals approve apr-"),

@@ -51,7 +51,6 @@ pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<A
             .check::<kind::BusCall>(action, &*observer)
             .await
             .map_err(refused)?;
-        drop(observer);
         let receipt = bus::start(permit, &payload).await.map_err(failed)?;
         let running = match runtime.invoke(invoke).await {
             Ok(running) => running,
@@ -78,6 +77,9 @@ pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<A
         let finished = receipt.finish(Finish { ok, result, detail }).await;
         // The callee has acted; what can't be recorded is not told as if it could.
         finished.map_err(|_| Error::OutcomeUnknown(callee))?;
+        if let Outcome::Refused(refusal) = &*outcome {
+            observer.refused(refusal);
+        }
         answer(&outcome)
     })
 }

@@ -12,7 +12,7 @@ use wasmtime::component::Resource;
 
 use crate::bindings::nexus::agent::bus::{Card, Host, HostPeer, HostPending};
 use crate::bindings::nexus::agent::types::{Error, Failure};
-use crate::error::{failed, lost, refused};
+use crate::error::{failed, lost, not_granted, refused};
 use crate::task::Task;
 
 /// The right to call one agent.
@@ -57,7 +57,7 @@ impl HostPeer for State {
         // Permission first: an agent that may not call a peer does not learn whether it exists.
         if !self.context().manifest.peer(&name, &tags) {
             let reason = format!("the manifest has no peer permission for {name}");
-            return Ok(Err(Error::Forbidden(reason)));
+            return Ok(Err(not_granted(self, reason)));
         }
         if found.is_none() {
             return Ok(Err(Error::NotFound(format!(

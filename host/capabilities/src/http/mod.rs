@@ -9,7 +9,7 @@ use wasmtime::component::Resource;
 
 use crate::bindings::nexus::agent::http::{Host, HostOrigin, HostPending, Method, Response};
 use crate::bindings::nexus::agent::types::Error;
-use crate::error::{failed, lost, refused};
+use crate::error::{failed, lost, not_granted, refused};
 use crate::task::Task;
 
 pub use request::Request;
@@ -35,7 +35,7 @@ impl HostOrigin for State {
         };
         if self.context().manifest.http(&origin).next().is_none() {
             let reason = format!("the manifest has no http permission for {origin}");
-            return Ok(Err(Error::Forbidden(reason)));
+            return Ok(Err(not_granted(self, reason)));
         }
         if let Err(error) = self.services().egress.check_origin(&origin) {
             return Ok(Err(failed(error)));

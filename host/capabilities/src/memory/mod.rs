@@ -8,7 +8,7 @@ use wasmtime::component::Resource;
 
 use crate::bindings::nexus::agent::memory::{Entry, Host, HostSpace, Page};
 use crate::bindings::nexus::agent::types::{Access, Error};
-use crate::error::{failed, refused};
+use crate::error::{failed, not_granted, refused};
 
 /// The right to use one space.
 pub struct Space {
@@ -33,12 +33,12 @@ impl HostSpace for State {
         match self.context().manifest.memory(name.as_str()) {
             None => {
                 let reason = format!("the manifest has no memory permission for the space {name}");
-                Ok(Err(Error::Forbidden(reason)))
+                Ok(Err(not_granted(self, reason)))
             }
             Some(nexus_manifest::Access::Read) if writes => {
                 let reason =
                     format!("the manifest's memory permission for the space {name} is for reading");
-                Ok(Err(Error::Forbidden(reason)))
+                Ok(Err(not_granted(self, reason)))
             }
             Some(_) => Ok(Ok(self.table.push(Space { name, writes })?)),
         }
@@ -120,10 +120,11 @@ fn writable(state: &State, space: &Resource<Space>) -> wasmtime::Result<Result<S
     if space.writes {
         return Ok(Ok(space.name.clone()));
     }
-    Ok(Err(Error::Forbidden(format!(
+    let reason = format!(
         "the handle of the space {} was opened for reading",
         space.name
-    ))))
+    );
+    Ok(Err(not_granted(state, reason)))
 }
 
 async fn get(state: &mut State, space: SpaceName, key: String) -> Result<Option<Entry>, Error> {

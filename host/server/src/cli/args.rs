@@ -111,8 +111,8 @@ Exit codes:
   0   the agent answered; its output is on stdout
   1   the call did not work: no host, no such agent, input that does not fit
   2   the command line is wrong
-  10  the agent returned a failure, such as `denied` after a person's no
-  11  the gate ended the invocation as a whole
+  10  the agent returned a failure
+  11  a person or a rule said no, and the agent passed that on
   12  a limit is used up
   13  the component trapped
   14  the host failed

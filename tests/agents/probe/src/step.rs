@@ -230,6 +230,7 @@ impl Step {
                 log::progress(self.fraction, &self.value);
                 json!({ "ok": null })
             }
+            "fail" => fail!(self.name.as_str(), "{}", self.value),
             "drop" => json!({ "ok": handles.drop(&self.on) }),
             _ => return self.unknown(),
         })
