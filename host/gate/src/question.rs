@@ -80,7 +80,7 @@ impl Question {
             component: context.component,
             // One that takes another owner's place comes with a stricter class.
             free_permissions: action.kind == ActionKind::Publish
-                && action.class == EffectClass::Internal
+                && action.class <= EffectClass::Internal
                 && permissions_are_free(&context.manifest.permissions),
             host_kind,
             labels,

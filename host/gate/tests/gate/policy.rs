@@ -173,6 +173,9 @@ fn publication_is_free_exactly_without_external_power() {
         publish.kind = ActionKind::Publish;
         Arc::make_mut(&mut publish.context).manifest = Arc::new(Manifest::parse(&text).unwrap());
         assert_eq!(asked(&policy, &publish).0, Some(approvals), "{permission}");
+        // Whoever raises the class, as one does that takes another owner's place, has to be agreed with.
+        publish.class = EffectClass::External;
+        assert_eq!(asked(&policy, &publish).0, Some(1), "{permission}");
     }
 }
 
