@@ -62,4 +62,4 @@ pub use payload::{EncodingError, Part, Payload};
 pub use permit::{Finish, Permit, Receipt};
 pub use policy::{Answer, MAX_APPROVALS, Policy, PolicyError, PolicyVersion, SCHEMA, SHIPPED};
 pub use question::Question;
-pub use rendering::escape;
+pub use rendering::{escape, is_hidden, render, wrap};

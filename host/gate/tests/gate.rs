@@ -5,6 +5,8 @@
 mod approvals;
 #[path = "gate/binding.rs"]
 mod binding;
+#[path = "gate/display.rs"]
+mod display;
 #[path = "gate/house.rs"]
 mod house;
 #[path = "gate/policy.rs"]

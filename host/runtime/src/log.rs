@@ -191,13 +191,5 @@ pub fn escape(text: &str) -> String {
 }
 
 fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            // Soft hyphen, and the marks that set a direction.
-            '\u{ad}' | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-            // What has no width, and what breaks lines.
-            | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2064}'
-            | '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-        )
+    character.is_control() || nexus_gate::is_hidden(character)
 }

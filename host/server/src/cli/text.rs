@@ -35,17 +35,7 @@ fn escape(text: &str, lines: bool) -> String {
 
 /// Whether a terminal may obey the character, or show the text around it as something else.
 pub(crate) fn is_harmful(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}'
-                | '\u{61c}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{feff}'
-                | '\u{e0000}'..='\u{e007f}'
-        )
+    character.is_control() || nexus_gate::is_hidden(character)
 }
 
 /// Rows in aligned columns under a heading.

@@ -1,12 +1,28 @@
 use std::fmt::Write as _;
 
+use dialoguer::console::Term;
+use nexus_gate::{escape, wrap};
 use nexus_proto::v1::Approval;
 
 use crate::cli::text::{Table, block, fields, id, line, time, word};
 
+/// What stands before each line of a rendering.
+const INDENT: &str = "  ";
+
 /// One approval with its whole rendering: nothing that a person has to see is left out or cut. The
 /// rendering says who asks for what, and its digest; the heading says how the question stands.
+///
+/// On a terminal the rest of a line that is too long for it is marked, so that it can't pass for a
+/// line of its own.
 pub(crate) fn full(approval: &Approval) -> String {
+    let columns = [Term::stdout(), Term::stderr()]
+        .iter()
+        .find_map(Term::size_checked)
+        .map(|(_, columns)| usize::from(columns));
+    full_within(approval, columns)
+}
+
+fn full_within(approval: &Approval, columns: Option<usize>) -> String {
     let mut text = fields([
         ("approval", id(&approval.name).to_owned()),
         ("state", word(approval.state().as_str_name(), "STATE_")),
@@ -30,8 +46,12 @@ pub(crate) fn full(approval: &Approval) -> String {
         );
     }
     text.push('\n');
-    for rendered in block(&approval.rendering).lines() {
-        let _ = writeln!(text, "  {rendered}");
+    let mut rendering = block(&approval.rendering);
+    if let Some(columns) = columns {
+        rendering = wrap(&rendering, columns.saturating_sub(INDENT.len()));
+    }
+    for rendered in rendering.lines() {
+        let _ = writeln!(text, "{INDENT}{rendered}");
     }
     text
 }
@@ -63,13 +83,13 @@ pub(crate) fn next(approval: &Approval) -> String {
     ))
 }
 
-/// What is wanted, in a few words, not escaped yet.
+/// What is wanted, in a few words. Each is written as the whole rendering would write it.
 pub(crate) fn action(approval: &Approval) -> String {
     let words = [&approval.capability, &approval.verb, &approval.target];
     words
         .into_iter()
         .filter(|word| !word.is_empty())
-        .map(String::as_str)
+        .map(|word| escape(word))
         .collect::<Vec<_>>()
         .join(" ")
 }
@@ -89,10 +109,13 @@ mod tests {
             rendering,
             ..Approval::default()
         };
-        let text = full(&approval);
+        let text = full_within(&approval, None);
         assert!(text.contains(&"x".repeat(100_000)));
         assert!(text.ends_with("  last line\n"));
         assert!(!text.contains('\u{1b}'));
         assert!(!text.lines().any(|line| line.starts_with("state: approved")));
+        let narrow = full_within(&approval, Some(80));
+        assert!(narrow.lines().all(|line| line.len() <= 80));
+        assert_eq!(narrow.matches('x').count(), 100_000);
     }
 }
