@@ -42,6 +42,7 @@ mod question;
 mod records;
 mod rendering;
 mod settle;
+mod shape;
 mod sight;
 mod timer;
 

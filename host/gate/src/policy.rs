@@ -12,6 +12,7 @@ use nexus_manifest::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::question::Question;
+use crate::shape;
 use crate::sight::Sight;
 
 /// The schema every policy is validated against.
@@ -25,6 +26,8 @@ pub const MAX_APPROVALS: u32 = 2;
 
 /// Answers kept; a policy is a pure function of the question, so an answer never grows old.
 const CACHED_ANSWERS: usize = 4096;
+/// Bytes of stack for parsing and validating a text of the shape that is accepted.
+const PARSING_STACK: usize = 32 << 20;
 /// Bytes of stack for one evaluation; policies are validated not to nest deeper than the engine allows.
 const EVALUATION_STACK: usize = 1 << 20;
 
@@ -130,6 +133,11 @@ impl Policy {
 
     /// A policy from its Cedar text, which must fit the schema.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        shape::check(text).map_err(PolicyError::Syntax)?;
+        stacker::grow(PARSING_STACK, || Self::parse_here(text))
+    }
+
+    fn parse_here(text: &str) -> Result<Self, PolicyError> {
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA)
             .map_err(|error| PolicyError::Syntax(chain(&error)))?;
         let parsed: PolicySet = text

@@ -17,6 +17,8 @@ mod refusals;
 mod rendering;
 #[path = "gate/restart.rs"]
 mod restart;
+#[path = "gate/shape.rs"]
+mod shape;
 #[path = "gate/trail.rs"]
 mod trail;
 #[path = "gate/vectors.rs"]
