@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm demo test lint bench
+.PHONY: help wasm demo test lint bench fuzz
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -22,3 +22,7 @@ lint: wasm ## Check format, lints, contracts and dependencies
 
 bench: wasm ## Measure; the numbers also go to target/bench.json
 	@scripts/bench.sh
+
+SECONDS ?= 20
+fuzz: ## Fuzz every target, SECONDS=20 each; TARGETS="url policy" for some
+	@FUZZ_SECONDS=$(SECONDS) scripts/fuzz.sh $(TARGETS)

@@ -12,7 +12,7 @@ use std::{
 use serde_json::Value;
 
 /// The workspace, from what knows nothing to what knows all. A crate may use those before it.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "nexus-proto",
     "nexus-agent",
     "nexus-manifest",
@@ -27,6 +27,7 @@ const ORDER: [&str; 14] = [
     "nexus-forge",
     "nexus-server",
     "nexus-tests",
+    "nexus-fuzz",
 ];
 
 /// Crates that can send an HTTP request.
