@@ -7,6 +7,7 @@
 
 mod calls;
 mod disk;
+mod messages;
 mod start;
 mod uploads;
 
