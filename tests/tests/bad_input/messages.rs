@@ -205,7 +205,7 @@ async fn whatever_stands_in_a_request_it_is_taken_or_refused_with_a_reason() -> 
         for service in &file.service {
             for method in &service.method {
                 let path = format!("/nexus.v1.{}/{}", service.name(), method.name());
-                for round in 0..amount(10, 500) {
+                for round in 0..amount(60, 2_000) {
                     let mut bytes = message(&mut random, &messages, method.input_type(), 3);
                     if round % 8 == 7 {
                         let at = random.below(bytes.len() + 1);
