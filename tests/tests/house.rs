@@ -123,6 +123,18 @@ const REACHES_THE_HOST: [(&str, &str, &str); 1] = [(
     "the command line, in its own process, engages the emergency lock of its host",
 )];
 
+/// Where a listener is opened, and why no agent reaches it.
+const LISTENS: [(&str, &str); 2] = [
+    (
+        "host/server/src/demo/market.rs",
+        "the demo's far side, in a process of its own, for agents to reach",
+    ),
+    (
+        "host/server/src/serve.rs",
+        "the host's own; its address goes to egress as one of `own_listeners`",
+    ),
+];
+
 /// Where `unsafe` is allowed, and why.
 const UNSAFE: [(&str, &str); 2] = [
     ("guest-sdk/src/lib.rs", "the generated bindings below it"),
@@ -203,6 +215,22 @@ fn only_effects_opens_connections() {
             );
         }
     }
+}
+
+#[test]
+fn every_listener_is_known_to_egress() {
+    let mut found: Vec<String> = rust_files(&["host"])
+        .iter()
+        .filter(|file| relative(file).contains("/src/"))
+        .filter(|file| {
+            let source = read(file);
+            let code = source.split("#[cfg(test)]").next().unwrap_or(&source);
+            code.contains("TcpListener::bind") || code.contains("TcpSocket::new")
+        })
+        .map(|file| relative(file))
+        .collect();
+    found.sort();
+    assert_eq!(found, LISTENS.map(|(file, _)| file));
 }
 
 #[test]
