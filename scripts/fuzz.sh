@@ -15,8 +15,11 @@ counters="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares"
 
+# The versions are the host's; only what libFuzzer needs is added to them.
+cp Cargo.lock fuzz/libfuzzer/Cargo.lock
+
 # With --target, the flags are for what is fuzzed and not for the programs that build it.
-RUSTFLAGS="$counters" CARGO_TARGET_DIR="$target" "${CARGO:-cargo}" build --release --locked --target "$host" \
+RUSTFLAGS="$counters" CARGO_TARGET_DIR="$target" "${CARGO:-cargo}" build --release --target "$host" \
   --manifest-path fuzz/libfuzzer/Cargo.toml ${FUZZ_JOBS:+-j "$FUZZ_JOBS"}
 
 if [ $# -eq 0 ]; then
@@ -33,7 +36,7 @@ for name in "$@"; do
   printf '\n== %s, %s s\n' "$name" "$seconds"
   NEXUS_FUZZ_TARGET=$name "$target/$host/release/fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
     -max_len=4096 -print_final_stats=1 -verbosity=0 -artifact_prefix="$target/found/$name/" \
-    "$target/corpus/$name" "$corpus" 2>&1 | grep -vE '^(Dictionary|###### )' || failed+=("$name")
+    "$target/corpus/$name" "$corpus" 2>&1 | grep -vE '^(WARNING: Failed to find function|INFO: )' || failed+=("$name")
 done
 echo
 if [ ${#failed[@]} -gt 0 ]; then
