@@ -35,7 +35,7 @@ for name in "$@"; do
   mkdir -p "$target/corpus/$name" "$target/found/$name"
   printf '\n== %s, %s s\n' "$name" "$seconds"
   NEXUS_FUZZ_TARGET=$name "$target/$host/release/fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 \
-    -max_len=4096 -print_final_stats=1 -verbosity=0 -artifact_prefix="$target/found/$name/" \
+    -max_len=16384 -print_final_stats=1 -verbosity=0 -artifact_prefix="$target/found/$name/" \
     "$target/corpus/$name" "$corpus" 2>&1 | grep -vE '^(WARNING: Failed to find function|INFO: )' || failed+=("$name")
 done
 echo
