@@ -5,6 +5,7 @@ use std::sync::Arc;
 use nexus_manifest::AgentName;
 
 use crate::invocation::Invocation;
+use crate::limits::HostLimits;
 
 /// The right to call a peer on behalf of an invocation, made by
 /// [`State::chain`](crate::State::chain).
@@ -29,6 +30,9 @@ pub enum ChainError {
     /// The caller has made as many calls as it may.
     #[error("this invocation has called peers {0} times, which is the limit")]
     FanOut(u32),
+    /// The chain as a whole has made as many calls as it may.
+    #[error("this chain of calls has called peers {0} times in all, which is the limit")]
+    Budget(u32),
     /// The caller has ended or is about to.
     #[error("the caller has ended")]
     Ended,
@@ -42,25 +46,23 @@ impl Chain {
     }
 
     /// Checks that `agent` may be called, and counts the call.
-    pub(crate) fn admit(
-        &self,
-        agent: &AgentName,
-        depth: usize,
-        fan_out: u32,
-    ) -> Result<(), ChainError> {
+    pub(crate) fn admit(&self, agent: &AgentName, limits: &HostLimits) -> Result<(), ChainError> {
         let facts = &self.0.facts;
         if facts.agent == *agent || facts.chain.contains(agent) {
             return Err(ChainError::Cycle(agent.clone()));
         }
         // The callers, this one and the callee.
-        if facts.chain.len() + 2 > depth {
-            return Err(ChainError::TooDeep(depth));
+        if facts.chain.len() + 2 > limits.depth {
+            return Err(ChainError::TooDeep(limits.depth));
         }
         if self.0.is_cancelled() || self.0.state().is_final() {
             return Err(ChainError::Ended);
         }
-        if !self.0.count_call(fan_out) {
-            return Err(ChainError::FanOut(fan_out));
+        if !self.0.count_call(limits.fan_out) {
+            return Err(ChainError::FanOut(limits.fan_out));
+        }
+        if !self.0.count_chain_call(limits.chain_calls) {
+            return Err(ChainError::Budget(limits.chain_calls));
         }
         Ok(())
     }

@@ -125,6 +125,8 @@ pub(crate) struct Invocation {
     parent: Option<Arc<Invocation>>,
     children: Mutex<Vec<Weak<Invocation>>>,
     calls: AtomicU32,
+    /// Of the whole chain that it belongs to.
+    chain_calls: Arc<AtomicU32>,
     status: Mutex<Status>,
     events: OnceLock<broadcast::Sender<Event>>,
     changed: Notify,
@@ -168,6 +170,10 @@ impl Invocation {
             clock: EventClock::new(now, created_at),
             created_at,
             log: Log::new(limits.log_bytes),
+            chain_calls: parent
+                .as_ref()
+                .map(|parent| Arc::clone(&parent.chain_calls))
+                .unwrap_or_default(),
             parent,
             children: Mutex::default(),
             calls: AtomicU32::new(0),
@@ -237,6 +243,11 @@ impl Invocation {
     /// Counts a call of a peer; false once the limit is reached.
     pub(crate) fn count_call(&self, limit: u32) -> bool {
         self.calls.fetch_add(1, Ordering::Relaxed) < limit
+    }
+
+    /// Counts a call of a peer by anybody in the chain; false once the limit is reached.
+    pub(crate) fn count_chain_call(&self, limit: u32) -> bool {
+        self.chain_calls.fetch_add(1, Ordering::Relaxed) < limit
     }
 
     pub(crate) fn labels(&self) -> BTreeSet<Label> {

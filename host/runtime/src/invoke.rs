@@ -144,7 +144,7 @@ impl Runtime {
             return Ok(running);
         }
         if let Some(chain) = &invoke.chain {
-            chain.admit(&invoke.agent, limits.depth, limits.fan_out)?;
+            chain.admit(&invoke.agent, limits)?;
         }
         let seat = Seat::take(self, agent)?;
         if invoke.request_id.is_none() {

@@ -35,6 +35,8 @@ pub struct HostLimits {
     pub output_bytes: usize,
     /// Calls of peers that one invocation may make.
     pub fan_out: u32,
+    /// Calls of peers of one chain, all its branches together.
+    pub chain_calls: u32,
     /// Agents that may stand in one chain of calls.
     pub depth: usize,
     /// Invocations of one agent at a time, the waiting ones among them.
@@ -61,6 +63,7 @@ impl Default for HostLimits {
             input_bytes: 3 << 20,
             output_bytes: 3 << 20,
             fan_out: 32,
+            chain_calls: 256,
             depth: 8,
             concurrent_per_agent: 1_024,
             concurrent: 4_096,

@@ -17,5 +17,6 @@ mod logs;
 mod nesting;
 mod reuse;
 mod sources;
+mod storms;
 mod support;
 mod wire;

@@ -112,9 +112,9 @@ fn not_started(error: InvokeError) -> Error {
             || "the peer does not take this input".to_owned(),
             ToString::to_string,
         )),
-        InvokeError::Chain(error @ (ChainError::TooDeep(_) | ChainError::FanOut(_))) => {
-            Error::Exhausted(error.to_string())
-        }
+        InvokeError::Chain(
+            error @ (ChainError::TooDeep(_) | ChainError::FanOut(_) | ChainError::Budget(_)),
+        ) => Error::Exhausted(error.to_string()),
         InvokeError::Chain(error) => Error::Forbidden(error.to_string()),
         other => Error::Unavailable(other.to_string()),
     }
