@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nexus_audit::{Event as AuditEvent, EventKind};
 use nexus_gate::{InvocationId, RootOrigin};
 use nexus_manifest::AgentName;
 use nexus_proto::v1;
@@ -147,6 +148,15 @@ impl InvocationService for Invocations {
                 request.name, record.principal
             );
             return Err(Fault::new(Code::PermissionDenied, "NOT_YOURS", message).into());
+        }
+        let asked = AuditEvent::new(EventKind::RequestReceived)
+            .principal(caller.principal.as_str())
+            .agent(record.agent.clone())
+            .invocation(record.id.to_string())
+            .detail(serde_json::json!({ "service": "InvocationService", "verb": "cancel" }));
+        // What only stops something is not kept from it by a disk that is full.
+        if let Err(error) = self.runtime.services().audit.note(asked) {
+            tracing::warn!(%error, invocation = %record.id, "that it is cancelled is not recorded");
         }
         let Some(running) = self.runtime.running_invocation(&record.id) else {
             // Cancelling what has ended changes nothing.
