@@ -244,6 +244,7 @@ impl Host {
             .args(arguments)
             .env("NEXUS_ENDPOINT", &self.endpoint)
             .env("NEXUS_TOKEN", &self.token)
+            .env("XDG_STATE_HOME", self.data.with_extension("state"))
             .stdin(Stdio::null())
             .output()?)
     }

@@ -87,6 +87,8 @@ kinds! {
     ForgeFinished => "forge_finished",
     /// The head of the trail was signed.
     Checkpoint => "checkpoint",
+    /// The oldest records were let go of.
+    TrailPruned => "trail_pruned",
     /// A client asked for a change.
     RequestReceived => "request_received",
 }

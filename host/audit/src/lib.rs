@@ -7,7 +7,8 @@
 //! [`Checkpoint`]s sign the head of the chain, by default every 1,000 events and at the latest
 //! 60 seconds after a new one. [`verify`] needs the records, the public key and, against cutting
 //! the end off, a checkpoint that its holder has seen; it then finds every change before that
-//! checkpoint, whoever made it without the signing key.
+//! checkpoint, whoever made it without the signing key. [`Audit::prune`] lets go of old records and
+//! signs that it did, so that a trail without its beginning still verifies.
 //!
 //! ```
 //! # async fn example(store: std::sync::Arc<dyn nexus_store::Store>) -> Result<(), Box<dyn std::error::Error>> {
@@ -30,6 +31,7 @@ mod error;
 mod event;
 mod keeper;
 mod key;
+mod prune;
 mod trail;
 mod verify;
 
@@ -37,5 +39,6 @@ pub use checkpoint::Checkpoint;
 pub use error::{AuditError, KeyError};
 pub use event::{Event, EventKind, UnknownKind};
 pub use key::{SigningKey, VerifyingKey};
+pub use prune::Retain;
 pub use trail::{Audit, LOG, Record};
-pub use verify::{Fault, Report, Verifier, verify, verify_store};
+pub use verify::{Fault, Report, Verifier, read_store, verify, verify_store};

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nexus_store::{Commit, CommitError, Log, Position, Store, Table};
 use tokio::sync::{Mutex, watch};
 
+use crate::checkpoint::Purpose;
 use crate::{AuditError, Checkpoint, Event, EventKind, SigningKey, VerifyingKey, keeper};
 
 /// The log that is the trail.
 pub const LOG: Log = Log("audit");
-const CHECKPOINTS: Table = Table("audit-checkpoints");
+pub(crate) const CHECKPOINTS: Table = Table("audit-checkpoints");
 const LATEST: &[u8] = b"latest";
 
 /// An event where it stands in the trail.
@@ -37,13 +38,13 @@ pub struct Audit {
 }
 
 pub(crate) struct Inner {
-    store: Arc<dyn Store>,
-    key: SigningKey,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) key: SigningKey,
     /// Notes may be on their way to the disk.
     noted: AtomicBool,
-    latest: watch::Sender<Option<Checkpoint>>,
+    pub(crate) latest: watch::Sender<Option<Checkpoint>>,
     /// One checkpoint at a time; the position of the record that tells of the last one made.
-    signing: Mutex<u64>,
+    pub(crate) signing: Mutex<u64>,
     keeper: std::sync::Mutex<Option<tokio::task::AbortHandle>>,
 }
 
@@ -124,6 +125,11 @@ impl Audit {
         self.inner.store.watch(LOG)
     }
 
+    /// The last durable event: its place and the hash that covers all before it.
+    pub async fn head(&self) -> Result<Position, AuditError> {
+        self.inner.store.head(LOG).await.map_err(AuditError::Read)
+    }
+
     /// Signs the head of the trail; durable when it returns. With no event since the last
     /// checkpoint, that one is returned.
     pub async fn checkpoint(&self) -> Result<Checkpoint, AuditError> {
@@ -143,6 +149,10 @@ impl Audit {
     /// The key that verifies this trail's checkpoints.
     pub fn verifying_key(&self) -> VerifyingKey {
         self.inner.key.verifying_key()
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     /// Waits for notes. Reading goes on if they can't be written: what is there is still there.
@@ -176,7 +186,7 @@ impl Inner {
         {
             return Ok(latest);
         }
-        let checkpoint = Checkpoint::sign(head, &self.key);
+        let checkpoint = Checkpoint::sign(Purpose::Head, head, &self.key);
         let encoded = serde_json::to_value(&checkpoint)
             .expect("a checkpoint is plain data, which always has a JSON form");
         let mut commit = Commit::new();

@@ -23,6 +23,8 @@ pub struct Config {
     pub vault: Vault,
     /// How people are asked.
     pub approvals: Approvals,
+    /// The audit trail.
+    pub audit: Audit,
     /// How agents are run.
     pub runtime: Runtime,
     /// How agents are built.
@@ -82,6 +84,29 @@ pub struct Approvals {
     pub self_approval: bool,
     /// A Cedar policy file in place of the shipped one.
     pub policy: Option<PathBuf>,
+}
+
+/// The audit trail.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// The file with the key that signs checkpoints; `audit.key` in the data directory if absent.
+    pub signing_key: Option<PathBuf>,
+    /// Days for which records are kept; for ever if absent.
+    pub retain_days: Option<u32>,
+    /// How many records are kept, the newest; all if absent.
+    pub retain_records: Option<u64>,
+}
+
+impl Audit {
+    /// What is kept.
+    pub fn retain(&self) -> nexus_audit::Retain {
+        let day = Duration::from_secs(24 * 60 * 60);
+        nexus_audit::Retain {
+            records: self.retain_records,
+            age: self.retain_days.map(|days| day * days),
+        }
+    }
 }
 
 /// How agents are run.

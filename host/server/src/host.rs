@@ -95,6 +95,11 @@ impl Host {
         .await
         .context("failed to open the runtime")?;
         lock.guard(services.gate.clone(), runtime.clone())?;
+        crate::retention::keep(
+            services.audit.clone(),
+            services.vault.clone(),
+            config.audit.retain(),
+        );
         let forge = Forge::open(forge_options(config, &data_dir)?, runtime.clone())
             .await
             .context("failed to open the forge")?;
@@ -163,8 +168,10 @@ async fn open_store(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Audit)> 
     let data_dir = config.data_dir();
     private_dir(&data_dir)?;
     let store: Arc<dyn Store> = RedbStore::open(&data_dir, nexus_store::Options::default())?;
-    let signing = SigningKey::load_or_create(data_dir.join("audit.key"))
-        .context("failed to open the audit signing key")?;
+    let signing_key = config.audit.signing_key.clone();
+    let signing_key = signing_key.unwrap_or_else(|| data_dir.join("audit.key"));
+    let signing =
+        SigningKey::load_or_create(signing_key).context("failed to open the audit signing key")?;
     let audit = Audit::open(Arc::clone(&store), signing)
         .await
         .context("failed to open the audit trail")?;

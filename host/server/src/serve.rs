@@ -25,6 +25,7 @@ use tower::Layer as _;
 
 use crate::auth::AuthLayer;
 use crate::config::Config;
+use crate::head::HeadLayer;
 use crate::host::Host;
 use crate::requests::Requests;
 use crate::service;
@@ -139,6 +140,7 @@ async fn run(host: Host, listener: TcpListener, stop: CancellationToken) -> anyh
             .register_encoded_file_descriptor_set(nexus_proto::DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let head = HeadLayer::new(host.services.audit.clone());
     let auth = AuthLayer::new(host.tokens.clone());
     let services = &host.services;
     macro_rules! service {
@@ -201,7 +203,9 @@ async fn run(host: Host, listener: TcpListener, stop: CancellationToken) -> anyh
             }
         ));
     Server::builder()
-        .layer(tower::layer::layer_fn(move |inner| auth.layer(inner)))
+        .layer(tower::layer::layer_fn(move |inner| {
+            auth.layer(head.layer(inner))
+        }))
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))

@@ -70,6 +70,13 @@ pub enum Operation {
         /// The record.
         record: Vec<u8>,
     },
+    /// Removes the beginning of a log.
+    Trim {
+        /// The log.
+        log: Log,
+        /// The sequence number of the first record that stays.
+        before: u64,
+    },
 }
 
 /// Expectations and operations that take effect together or not at all.
@@ -151,6 +158,13 @@ impl Commit {
         self
     }
 
+    /// Removes the records of a log that come before this sequence number. The last record of a log
+    /// always stays: what follows is chained to it.
+    pub fn trim(&mut self, log: Log, before: u64) -> &mut Self {
+        self.operations.push(Operation::Trim { log, before });
+        self
+    }
+
     /// Lets this commit use the space kept in reserve when the disk is full. For what must go
     /// through even then, and is small: denials and the emergency lock.
     pub fn urgent(&mut self) -> &mut Self {
@@ -188,6 +202,7 @@ impl Commit {
             Operation::Put { key, value, .. } => key.len() + value.len(),
             Operation::Delete { key, .. } => key.len(),
             Operation::Append { record, .. } => record.len(),
+            Operation::Trim { .. } => 0,
         });
         let expectations = self
             .expectations

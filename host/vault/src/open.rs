@@ -78,8 +78,8 @@ impl Vault {
         Ok(meta.map_err(Error::Read)?.is_some())
     }
 
-    /// Records what the vault holds now.
-    async fn anchor(&self) -> Result<(), Error> {
+    /// Records in the trail what the vault holds now, so that earlier records of it may be let go of.
+    pub async fn anchor(&self) -> Result<(), Error> {
         let _changing = self.0.changing.lock().await;
         let state = anchor::state(&self.current().bytes, &self.anchors());
         let mut commit = Commit::new();

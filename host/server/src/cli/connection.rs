@@ -22,7 +22,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
 };
 
-use super::{args::Global, failure::Misuse};
+use super::{args::Global, failure::Misuse, seen::Noting};
 
 /// Where a host that was told no address listens.
 const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:7420";
@@ -130,7 +130,7 @@ impl Interceptor for Bearer {
 }
 
 /// A channel that knows who calls.
-pub(crate) type Transport = InterceptedService<Channel, Bearer>;
+pub(crate) type Transport = InterceptedService<Noting<Channel>, Bearer>;
 
 /// The services of one host. Cloning shares the connection, which is made by the first call.
 #[derive(Clone)]
@@ -193,7 +193,7 @@ impl Client {
             .parse::<MetadataValue<Ascii>>()
             .map_err(|_| Misuse("the token holds characters that no token has".to_owned()))?;
         Ok(Self {
-            transport: InterceptedService::new(endpoint.connect_lazy(), Bearer(bearer)),
+            transport: InterceptedService::new(Noting(endpoint.connect_lazy()), Bearer(bearer)),
         })
     }
 }

@@ -20,6 +20,7 @@ mod memory;
 pub(crate) mod output;
 mod pack;
 pub(crate) mod prompt;
+mod seen;
 pub(crate) mod text;
 mod tokens;
 mod vault;
@@ -57,6 +58,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) => failure::report(&error),
     };
+    seen::remember();
     // A blocked read of the terminal must not keep the process.
     runtime.shutdown_background();
     exit.into()
@@ -91,7 +93,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Vault(command) => vault::run(command, &cli.global, &output).await,
         Command::Memory(command) => memory::run(command, &connect()?, &output).await,
         Command::Tokens(command) => tokens::run(command, &connect()?, &output).await,
-        Command::Audit(command) => audit::run(command, &connect()?, &output).await,
+        Command::Audit(command) => audit::run(command, &cli.global, &output).await,
         Command::Lock(command) => lock::run(command, &cli.global, &output).await,
         Command::Pack(arguments) => pack::run(&arguments, &output),
     }

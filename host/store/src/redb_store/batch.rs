@@ -120,6 +120,7 @@ impl<'t> Run<'t> {
                     self.table(*table)?.remove(key.as_slice())?;
                 }
                 Operation::Append { log, record } => positions.push(self.append(*log, record)?),
+                Operation::Trim { log, before } => self.trim(*log, *before)?,
             }
         }
         Ok(Ok(Committed { positions }))
@@ -148,6 +149,15 @@ impl<'t> Run<'t> {
         let position = Position { sequence, hash };
         self.heads.insert(log, position);
         Ok(position)
+    }
+
+    fn trim(&mut self, log: Log, before: u64) -> Result<(), Fault> {
+        let records = self.log(log)?;
+        let last = records.last()?.map(|(sequence, _)| sequence.value());
+        if let Some(last) = last {
+            records.retain_in(..before.min(last), |_, _| false)?;
+        }
+        Ok(())
     }
 
     fn table(

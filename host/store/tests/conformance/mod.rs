@@ -26,6 +26,7 @@ macro_rules! conformance {
             operations_run_in_order,
             a_scan_keeps_to_prefix_place_limit_and_direction,
             records_are_chained_per_log,
+            a_log_keeps_its_chain_when_its_beginning_goes,
             positions_come_back_in_the_order_of_the_commit,
             records_committed_soon_keep_their_place,
             only_appends_can_wait,
@@ -296,6 +297,42 @@ pub(crate) async fn records_are_chained_per_log(store: Arc<dyn Store>) {
         assert_eq!(some, records[4..7]);
         assert!(store.read_log(log, 41, 3).await.unwrap().is_empty());
     }
+}
+
+pub(crate) async fn a_log_keeps_its_chain_when_its_beginning_goes(store: Arc<dyn Store>) {
+    for number in 1..=10 {
+        store.commit(event(LOG, format!("{number}"))).await.unwrap();
+        store
+            .commit(event(SECOND, format!("{number}")))
+            .await
+            .unwrap();
+    }
+    let trim = async |before| {
+        let mut commit = Commit::new();
+        commit.trim(LOG, before);
+        store.commit(commit).await.unwrap();
+        texts(&*store, LOG).await
+    };
+    let head = store.head(LOG).await.unwrap();
+    assert_eq!(trim(0).await.len(), 10);
+    assert_eq!(trim(8).await, ["8", "9", "10"]);
+    assert_eq!(trim(3).await, ["8", "9", "10"], "it is gone already");
+    assert_eq!(
+        trim(u64::MAX).await,
+        ["10"],
+        "what follows needs the last one"
+    );
+    assert_eq!(store.head(LOG).await.unwrap(), head);
+    assert_eq!(texts(&*store, SECOND).await.len(), 10);
+    let committed = store.commit(event(LOG, "11")).await.unwrap();
+    assert_eq!(committed.positions[0].sequence, 11);
+    let records = store.read_log(LOG, 0, 10).await.unwrap();
+    assert_eq!(records[1].previous, head.hash);
+    assert!(trim(5).await.len() == 2 && !trim(11).await.is_empty());
+    // An empty log has nothing to lose.
+    let mut commit = Commit::new();
+    commit.trim(Log("empty"), 5);
+    store.commit(commit).await.unwrap();
 }
 
 pub(crate) async fn positions_come_back_in_the_order_of_the_commit(store: Arc<dyn Store>) {

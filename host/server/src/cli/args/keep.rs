@@ -169,14 +169,29 @@ pub(crate) enum Audit {
     },
     /// Print the latest signed checkpoint, to be kept elsewhere
     Checkpoint,
-    /// Fetch the whole chain and verify it here
+    /// Write the whole chain and its latest checkpoint to a file, a line of JSON each
+    Export {
+        /// The file
+        file: PathBuf,
+    },
+    /// Verify the whole chain here: the host's own, or a copy without its host
     #[command(after_help = "\
 Keep a checkpoint where the host cannot reach it: `nexus audit checkpoint --output json > kept.json`.
 With --checkpoint kept.json the chain must still hold it, and only its key is trusted.
+The chain must also hold the newest head that any command on this machine has seen of it.
 Exit codes: 0 the chain holds, 1 it does not.")]
     Verify {
         /// A checkpoint that was kept, as JSON
         #[arg(long, value_name = "FILE")]
         checkpoint: Option<PathBuf>,
+        /// Verify this export instead of the host's chain
+        #[arg(long, value_name = "FILE", conflicts_with = "data")]
+        file: Option<PathBuf>,
+        /// Verify the chain in this copy of a data directory instead
+        #[arg(long, value_name = "COPY")]
+        data: Option<PathBuf>,
+        /// Trust this verifying key, 64 hexadecimal digits, and no other
+        #[arg(long, value_name = "KEY")]
+        key: Option<nexus_audit::VerifyingKey>,
     },
 }

@@ -1,5 +1,7 @@
 //! `nexus audit`: what happened, and the proof that nobody changed it, computed here.
 
+mod copy;
+
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
@@ -13,12 +15,20 @@ use serde::Deserialize;
 use serde_json::json;
 use tonic::Code;
 
-use super::{args::Audit, connection::Client, exit::Exit, output::Output, view::audit as view};
+use super::{
+    args::{Audit, Global},
+    connection::Client,
+    exit::Exit,
+    output::Output,
+    seen,
+    view::audit as view,
+};
 
 /// How many events to ask for at a time.
 const PAGE: i32 = 1_000;
 
-pub(crate) async fn run(command: Audit, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+pub(crate) async fn run(command: Audit, global: &Global, output: &Output) -> anyhow::Result<Exit> {
+    let connect = || Client::connect(global);
     match command {
         Audit::List {
             after,
@@ -32,20 +42,37 @@ pub(crate) async fn run(command: Audit, client: &Client, output: &Output) -> any
                 invocation: super::filter("invocations", &invocation),
                 ..ListEventsRequest::default()
             };
-            let events = list(request, limit.unwrap_or(usize::MAX), client).await?;
+            let events = list(request, limit.unwrap_or(usize::MAX), &connect()?).await?;
             output.list("events", &events, view::list)?;
         }
-        Audit::Watch { after } => watch(after, client, output).await?,
+        Audit::Watch { after } => watch(after, &connect()?, output).await?,
         Audit::Checkpoint => {
-            let checkpoint = client
+            let checkpoint = connect()?
                 .audit()
                 .get_checkpoint(GetCheckpointRequest {})
                 .await?;
             output.message(checkpoint.get_ref(), view::checkpoint)?;
         }
-        Audit::Verify { checkpoint } => {
+        Audit::Export { file } => {
+            let records = copy::export(&connect()?, &file).await?;
+            if output.is_json() {
+                output.json(&json!({ "file": file, "records": records }))?;
+            } else {
+                output.note(&format!("{records} records are in {}", file.display()));
+            }
+        }
+        Audit::Verify {
+            checkpoint,
+            file,
+            data,
+            key,
+        } => {
             let kept = checkpoint.as_deref().map(read_kept).transpose()?;
-            let verified = verify_chain(client, kept.as_ref()).await?;
+            let verified = match (file, data) {
+                (Some(file), _) => copy::verify_file(&file, kept.as_ref(), key)?,
+                (None, Some(data)) => copy::verify_data(&data, kept.as_ref(), key).await?,
+                (None, None) => verify_chain(&connect()?, kept.as_ref()).await?,
+            };
             verified.show(output)?;
             if !verified.is_sound() {
                 return Ok(Exit::Error);
@@ -108,8 +135,8 @@ async fn watch(after: Option<u64>, client: &Client, output: &Output) -> anyhow::
 
 /// A checkpoint and the key that it is verified with.
 pub(crate) struct Anchor {
-    checkpoint: nexus_audit::Checkpoint,
-    key: VerifyingKey,
+    pub(super) checkpoint: nexus_audit::Checkpoint,
+    pub(super) key: VerifyingKey,
 }
 
 impl TryFrom<Checkpoint> for Anchor {
@@ -141,6 +168,28 @@ pub(crate) struct Verified {
     /// Faults that lie outside the chain itself.
     others: Vec<String>,
     key: Option<VerifyingKey>,
+    /// The newest head that was seen before, if any was.
+    seen: Option<u64>,
+}
+
+/// Ends a verification: the trail has to hold the checkpoint, and the newest head that any command on
+/// this machine has seen of it.
+fn judge(
+    mut verifier: Verifier<'_>,
+    checkpoint: Option<&nexus_audit::Checkpoint>,
+    key: VerifyingKey,
+    others: Vec<String>,
+) -> Verified {
+    let seen = seen::remembered(&key.id());
+    if let Some(seen) = &seen {
+        verifier.position(seen);
+    }
+    Verified {
+        report: verifier.finish(checkpoint),
+        others,
+        key: Some(key),
+        seen: seen.map(|seen| seen.sequence),
+    }
 }
 
 impl Verified {
@@ -172,6 +221,8 @@ impl Verified {
                 "headHash": hex::encode(self.report.head.hash),
                 "checkpoints": self.report.checkpoints,
                 "coveredSequence": self.report.covered,
+                "prunedSequence": self.report.pruned,
+                "seenSequence": self.seen,
                 "verifyingKey": key,
                 "faults": self.faults(),
             }));
@@ -181,6 +232,12 @@ impl Verified {
             ("head", hex::encode(self.report.head.hash)),
             ("checkpoints", self.report.checkpoints.to_string()),
             ("signed up to", self.report.covered.to_string()),
+            ("let go of up to", self.report.pruned.to_string()),
+            (
+                "seen before",
+                self.seen
+                    .map_or_else(|| "nothing".to_owned(), |seen| format!("record {seen}")),
+            ),
             ("key", key),
         ]);
         for fault in self.faults() {
@@ -217,11 +274,12 @@ pub(crate) async fn verify_chain(
     if let Some(anchor) = anchor {
         let mut verifier = Verifier::new(&anchor.key);
         fetch_chain(client, |record| verifier.record(&record)).await?;
-        return Ok(Verified {
-            report: verifier.finish(Some(&anchor.checkpoint)),
+        return Ok(judge(
+            verifier,
+            Some(&anchor.checkpoint),
+            anchor.key,
             others,
-            key: Some(anchor.key),
-        });
+        ));
     }
     // Before the first checkpoint the chain is short. One may come about meanwhile; without any, no
     // signature in the chain can be right.
@@ -238,6 +296,7 @@ pub(crate) async fn verify_chain(
         report: nexus_audit::verify(records, &key.unwrap_or(none), None),
         others,
         key,
+        seen: None,
     })
 }
 
