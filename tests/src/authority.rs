@@ -39,6 +39,14 @@ impl Authority {
         self.file.path()
     }
 
+    /// A new certificate for these names, and its key, both PEM: for a host or for a client.
+    pub fn issue(&self, names: &[&str]) -> anyhow::Result<(String, String)> {
+        let key = KeyPair::generate()?;
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let certificate = CertificateParams::new(names)?.signed_by(&key, &self.issuer)?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
     pub(crate) fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
         let key = KeyPair::generate()?;
         let params = CertificateParams::new(vec!["localhost".to_owned()])?;

@@ -129,7 +129,10 @@ impl Desk {
         let tokens = self.client.system.list_tokens(list).await?.into_inner();
         for token in tokens.tokens {
             if token.principal == principal {
-                let revoke = v1::RevokeTokenRequest { name: token.name };
+                let revoke = v1::RevokeTokenRequest {
+                    name: token.name,
+                    ..v1::RevokeTokenRequest::default()
+                };
                 self.client.system.revoke_token(revoke).await?;
             }
         }

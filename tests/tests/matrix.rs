@@ -100,7 +100,7 @@ async fn no_method_answers_without_a_valid_token() -> anyhow::Result<()> {
     };
     let revoked = operator.system.create_token(revoked).await?.into_inner();
     let name = revoked.token.context("a token")?.name;
-    let revoke = v1::RevokeTokenRequest { name };
+    let revoke = v1::RevokeTokenRequest { name, grace: None };
     operator.system.revoke_token(revoke).await?;
 
     let good = host.token();
@@ -224,6 +224,7 @@ async fn the_last_operator_token_stays() -> anyhow::Result<()> {
     assert_eq!(tokens.len(), 1, "{tokens:?}");
     let revoke = v1::RevokeTokenRequest {
         name: tokens[0].name.clone(),
+        grace: None,
     };
     let refused = operator.system.revoke_token(revoke).await;
     let refused = refused.expect_err("nobody could run this host");

@@ -39,6 +39,23 @@ pub struct Config {
 pub struct Server {
     /// Address and port. Port 0 takes a free one; `DIR/endpoint` says which.
     pub listen: SocketAddr,
+    /// PEM file with the certificate to serve TLS with, and its chain; read again when it changes.
+    pub certificate: Option<PathBuf>,
+    /// PEM file with the certificate's key.
+    pub key: Option<PathBuf>,
+    /// PEM file with the authorities that clients' certificates must come from. A client then needs
+    /// both, a certificate and a token.
+    pub client_authorities: Option<PathBuf>,
+    /// Names by which a listener without TLS may be called, besides `localhost` and addresses.
+    pub names: Vec<String>,
+    /// Connections at once; what comes beyond is closed.
+    pub connections: usize,
+    /// Calls at once; what comes beyond is answered UNAVAILABLE.
+    pub concurrent_calls: usize,
+    /// Streams that watch at once; likewise.
+    pub concurrent_streams: usize,
+    /// Calls of one principal in a second; 0 sets no limit.
+    pub calls_per_second: u32,
     /// Serve without TLS on an address that is not loopback. Tokens then travel in clear.
     pub allow_plaintext: bool,
     /// Seconds that calls under way get to end after a stop was asked for.
@@ -220,6 +237,14 @@ impl Default for Server {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7420)),
+            certificate: None,
+            key: None,
+            client_authorities: None,
+            names: Vec::new(),
+            connections: 1024,
+            concurrent_calls: 4096,
+            concurrent_streams: 2048,
+            calls_per_second: 20_000,
             allow_plaintext: false,
             drain_seconds: 10,
         }

@@ -1,9 +1,11 @@
 //! What goes wrong, as gRPC statuses: code, message and details are decided together, here.
 //!
 //! Every status carries `google.rpc.ErrorInfo` with the domain `nexus` and a stable reason; bad
-//! input carries `BadRequest`, a wrong state `PreconditionFailure`, a used-up limit `QuotaFailure`.
+//! input carries `BadRequest`, a wrong state `PreconditionFailure`, a used-up limit `QuotaFailure`, and
+//! what passes by itself `RetryInfo`.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use nexus_manifest::Violation;
 use nexus_store::CommitError;
@@ -25,6 +27,7 @@ pub struct Fault {
     message: String,
     metadata: HashMap<String, String>,
     fields: Vec<(String, String)>,
+    retry: Option<Duration>,
 }
 
 impl Fault {
@@ -36,12 +39,19 @@ impl Fault {
             message: message.into(),
             metadata: HashMap::new(),
             fields: Vec::new(),
+            retry: None,
         }
     }
 
     /// Adds something that programs may need, such as a resource's name.
     pub fn with(mut self, key: &str, value: impl Into<String>) -> Self {
         self.metadata.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Says when to come again, as `google.rpc.RetryInfo`.
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry = Some(wait);
         self
     }
 
@@ -182,6 +192,9 @@ impl From<Fault> for Status {
                 details.add_quota_failure_violation(fault.reason, &fault.message);
             }
             _ => {}
+        }
+        if let Some(wait) = fault.retry {
+            details.set_retry_info(Some(wait));
         }
         details.set_error_info(fault.reason, DOMAIN, fault.metadata);
         Status::with_error_details(fault.code, fault.message, details)

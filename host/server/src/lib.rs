@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 mod convert;
 mod demo;
+mod doors;
 mod fault;
 mod head;
 pub mod host;

@@ -20,11 +20,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tower::Layer as _;
 
 use crate::auth::AuthLayer;
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::doors::{Tls, incoming};
 use crate::head::HeadLayer;
 use crate::host::Host;
 use crate::requests::Requests;
@@ -93,10 +93,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     rustix::process::setrlimit(Resource::Core, none).context("failed to switch core dumps off")?;
     let listen = config.server.listen;
-    if !listen.ip().is_loopback() && !config.server.allow_plaintext {
+    let tls = tls(&config.server)?;
+    if !listen.ip().is_loopback() && tls.is_none() && !config.server.allow_plaintext {
         bail!(
-            "{listen} is not a loopback address, and without TLS tokens would travel in clear; listen on \
-             127.0.0.1 behind a TLS proxy, or set `allow_plaintext = true` under [server]"
+            "{listen} is not a loopback address, and without TLS tokens would travel in clear; set `certificate` and \
+             `key` under [server], listen on 127.0.0.1 behind a TLS proxy, or set `allow_plaintext = true`"
         );
     }
     // Bound before anything else: a port in use must not cost a start of the store.
@@ -107,16 +108,24 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let drain = Duration::from_secs(config.server.drain_seconds);
     let host = Host::open(&config, address).await?;
     let endpoint = host.data_dir.join("endpoint");
-    std::fs::write(&endpoint, format!("http://{address}\n"))
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
+    std::fs::write(&endpoint, format!("{url}\n"))
         .with_context(|| format!("failed to write {}", endpoint.display()))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context("failed to shut other processes of this user out of the memory")?;
     tell_recovery(&host).await?;
-    announce(address)?;
+    announce(&url)?;
     tracing::info!(%address, data = %host.data_dir.display(), "serving");
 
     let stop = CancellationToken::new();
-    let served = tokio::spawn(run(host.clone(), listener, stop.clone()));
+    let served = tokio::spawn(run(
+        host.clone(),
+        config.server,
+        listener,
+        tls,
+        stop.clone(),
+    ));
     stopped().await?;
     tracing::info!(seconds = drain.as_secs(), "draining");
     stop.cancel();
@@ -130,7 +139,27 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn run(host: Host, listener: TcpListener, stop: CancellationToken) -> anyhow::Result<()> {
+/// The certificate to serve with, if there is one.
+fn tls(config: &config::Server) -> anyhow::Result<Option<Tls>> {
+    let clients = config.client_authorities.as_deref();
+    match (&config.certificate, &config.key) {
+        (Some(certificate), Some(key)) => Tls::open(certificate, key, clients)
+            .map(Some)
+            .context("failed to set up TLS"),
+        (None, None) if clients.is_none() => Ok(None),
+        _ => bail!(
+            "TLS needs both `certificate` and `key` under [server], and `client_authorities` needs TLS"
+        ),
+    }
+}
+
+async fn run(
+    host: Host,
+    config: config::Server,
+    listener: TcpListener,
+    tls: Option<Tls>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health
         .set_service_status("", tonic_health::ServingStatus::Serving)
@@ -141,7 +170,7 @@ async fn run(host: Host, listener: TcpListener, stop: CancellationToken) -> anyh
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let head = HeadLayer::new(host.services.audit.clone());
-    let auth = AuthLayer::new(host.tokens.clone());
+    let auth = AuthLayer::new(host.tokens.clone(), &config);
     let services = &host.services;
     macro_rules! service {
         ($server:ident, $service:expr) => {
@@ -213,7 +242,7 @@ async fn run(host: Host, listener: TcpListener, stop: CancellationToken) -> anyh
         .http2_max_pending_accept_reset_streams(Some(64))
         .add_routes(routes)
         .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            incoming(listener, tls, config.connections),
             stop.cancelled_owned(),
         )
         .await?;
@@ -221,10 +250,10 @@ async fn run(host: Host, listener: TcpListener, stop: CancellationToken) -> anyh
 }
 
 /// Says on standard output that the host answers, for whoever started it.
-fn announce(address: SocketAddr) -> anyhow::Result<()> {
+fn announce(url: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
     let mut output = std::io::stdout().lock();
-    writeln!(output, "listening on http://{address}")?;
+    writeln!(output, "listening on {url}")?;
     output.flush()?;
     Ok(())
 }

@@ -132,6 +132,7 @@ async fn what_is_not_there_is_said_to_be_not_there() -> anyhow::Result<()> {
     statuses.push(("entry", client.memory.get_entry(entry).await.unwrap_err()));
     let token = v1::RevokeTokenRequest {
         name: "tokens/nothing".to_owned(),
+        grace: None,
     };
     statuses.push((
         "token",

@@ -1,13 +1,16 @@
-//! The host's own doors: requests that may be repeated, agents that belong to somebody, and what
-//! accepting permissions opens.
+//! The host's own doors: who gets in, by what connection, how often and for how long; requests that
+//! may be repeated, agents that belong to somebody, and what accepting permissions opens.
 #![allow(
     clippy::unwrap_used,
     reason = "a test that can't go on has nothing better to do"
 )]
 
+mod load;
 mod named;
 mod owners;
 mod reviews;
+mod tls;
+mod tokens;
 
 use nexus_proto::v1;
 use nexus_tests::{Client, guests};

@@ -5,6 +5,7 @@
     reason = "a test that can't go on has nothing better to do"
 )]
 
+mod browser;
 mod compiling;
 mod dropped_calls;
 mod egress;

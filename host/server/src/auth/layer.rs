@@ -1,38 +1,69 @@
 //! The layer in front of every service.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use futures::future::{Either, Ready, ready};
 use http::{Request, Response, header};
-use tonic::Status;
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::role::roles_of;
 use super::token::{Caller, Tokens};
+use crate::config;
+use crate::doors::{Failures, Load, Names, Peer, exempt, streams, watched};
 use crate::fault::Fault;
 
-/// Lets a request through if its token's role may call its method, with the [`Caller`] in the
-/// request's extensions.
+/// After how long to come again when the host had no room.
+const LATER: Duration = Duration::from_secs(1);
+
+/// What a request passes on its way to a service: it is no browser's, the host has room for it, its
+/// token's role may call its method, and its principal has not called too often. The [`Caller`] is
+/// then in the request's extensions.
 #[derive(Clone)]
-pub struct AuthLayer {
-    tokens: Arc<Tokens>,
-}
+pub(crate) struct AuthLayer(Arc<Doors>);
 
 /// See [`AuthLayer`].
 #[derive(Clone)]
-pub struct Auth<S> {
+pub(crate) struct Auth<S> {
     inner: S,
-    tokens: Arc<Tokens>,
+    doors: Arc<Doors>,
+}
+
+struct Doors {
+    tokens: Tokens,
+    names: Names,
+    load: Load,
+    failures: Failures,
+    /// Of one principal. `None`: as many as it likes.
+    calls_per_second: Option<u32>,
+}
+
+/// What a request was let in with.
+#[derive(Default)]
+struct Pass {
+    caller: Option<Caller>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl AuthLayer {
-    /// A layer that knows these tokens.
-    pub fn new(tokens: Tokens) -> Self {
-        Self {
-            tokens: Arc::new(tokens),
-        }
+    /// A layer that knows these tokens, with the limits of this configuration.
+    pub(crate) fn new(tokens: Tokens, config: &config::Server) -> Self {
+        let names = match config.certificate {
+            Some(_) => Names::any(),
+            None => Names::of(&config.names),
+        };
+        Self(Arc::new(Doors {
+            tokens,
+            names,
+            load: Load::new(config.concurrent_calls, config.concurrent_streams),
+            failures: Failures::default(),
+            calls_per_second: Some(config.calls_per_second).filter(|calls| *calls > 0),
+        }))
     }
 }
 
@@ -42,7 +73,7 @@ impl<S> Layer<S> for AuthLayer {
     fn layer(&self, inner: S) -> Auth<S> {
         Auth {
             inner,
-            tokens: Arc::clone(&self.tokens),
+            doors: Arc::clone(&self.0),
         }
     }
 }
@@ -50,50 +81,120 @@ impl<S> Layer<S> for AuthLayer {
 impl<S> Service<Request<Body>> for Auth<S>
 where
     S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response<Body>, S::Error>>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match admit(&self.tokens, &request) {
-            Ok(caller) => {
-                if let Some(caller) = caller {
-                    request.extensions_mut().insert(caller);
-                }
-                Either::Left(self.inner.call(request))
-            }
-            Err(status) => Either::Right(ready(Ok(status.into_http()))),
+        let pass = match self.doors.admit(&request) {
+            Ok(pass) => pass,
+            Err(response) => return Box::pin(std::future::ready(Ok(response))),
+        };
+        let streams = streams(request.uri().path());
+        let Pass { caller, place } = pass;
+        let life = caller
+            .as_ref()
+            .filter(|_| streams)
+            .map(|caller| Arc::clone(&caller.life));
+        if let Some(caller) = caller {
+            request.extensions_mut().insert(caller);
         }
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            // The place of a call is free again with its answer, that of a stream with its end.
+            Ok(match streams {
+                true => response.map(|body| watched(body, life.as_ref(), place)),
+                false => response,
+            })
+        })
     }
 }
 
-fn admit(tokens: &Tokens, request: &Request<Body>) -> Result<Option<Caller>, Status> {
-    let path = request.uri().path();
-    // Probes and reflection say nothing that the protos do not say.
-    if path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.") {
-        return Ok(None);
+impl Doors {
+    fn admit(&self, request: &Request<Body>) -> Result<Pass, Response<Body>> {
+        if let Err((code, reason)) = self.names.check(request) {
+            let fault = Fault::new(Code::PermissionDenied, "NOT_A_GRPC_CLIENT", reason);
+            let mut response = Status::from(fault).into_http::<Body>();
+            *response.status_mut() = code;
+            return Err(response);
+        }
+        self.enter(request)
+            .map_err(|fault| Status::from(fault).into_http())
     }
-    let token = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")))
-        .ok_or_else(|| {
-            Fault::unauthenticated("send `authorization: Bearer TOKEN`; the first start wrote one to operator.token in the data directory")
+
+    fn enter(&self, request: &Request<Body>) -> Result<Pass, Fault> {
+        let path = request.uri().path();
+        let place = self.load.admit(path).map_err(|_| {
+            Fault::unavailable(
+                "OVERLOADED",
+                "the host is at as many calls as it may; come again in a second",
+            )
+            .retry_after(LATER)
         })?;
-    let caller = tokens.authenticate(token.trim()).ok_or_else(|| {
-        Fault::unauthenticated(
-            "this token is unknown, expired or revoked; ask the operator for a new one",
-        )
-    })?;
-    let roles = roles_of(path);
-    if roles.contains(&caller.role) {
-        return Ok(Some(caller));
+        // Probes and reflection say nothing that the protos do not say.
+        if path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.") {
+            return Ok(Pass {
+                caller: None,
+                place,
+            });
+        }
+        let caller = self
+            .authenticate(request)
+            .map_err(|fault| self.failed(request, fault))?;
+        let roles = roles_of(path);
+        if !roles.contains(&caller.role) {
+            return Err(Fault::role_not_allowed(caller.role, path, roles));
+        }
+        if let Some(most) = self.calls_per_second
+            && !exempt(path)
+            && let Err(wait) = caller.rate.take(most, most)
+        {
+            let message = format!(
+                "{} has made more than {most} calls in a second; come again later",
+                caller.principal
+            );
+            return Err(Fault::exhausted("RATE_LIMITED", message).retry_after(wait));
+        }
+        Ok(Pass {
+            caller: Some(caller),
+            place,
+        })
     }
-    Err(Fault::role_not_allowed(caller.role, path, roles).into())
+
+    fn authenticate(&self, request: &Request<Body>) -> Result<Caller, Fault> {
+        let token = request
+            .headers()
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")))
+            .ok_or_else(|| {
+                Fault::unauthenticated("send `authorization: Bearer TOKEN`; the first start wrote one to operator.token in the data directory")
+            })?;
+        self.tokens.authenticate(token.trim()).ok_or_else(|| {
+            Fault::unauthenticated(
+                "this token is unknown, expired or revoked; ask the operator for a new one",
+            )
+        })
+    }
+
+    /// What whoever fails is told: the more often, the less.
+    fn failed(&self, request: &Request<Body>, fault: Fault) -> Fault {
+        let peer = request.extensions().get::<Peer>();
+        match peer.map(|peer| self.failures.count(peer.0.ip())) {
+            Some(Err(wait)) => Fault::exhausted(
+                "TOO_MANY_FAILURES",
+                "too many calls from this address had no valid token; come again later, with one",
+            )
+            .retry_after(wait),
+            _ => fault,
+        }
+    }
 }

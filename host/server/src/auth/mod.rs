@@ -8,7 +8,7 @@ mod layer;
 mod role;
 mod token;
 
-pub use layer::AuthLayer;
+pub(crate) use layer::AuthLayer;
 pub use role::{MATRIX, Role, UnknownRole, roles_of};
-pub(crate) use token::now_ms;
 pub use token::{Caller, NewToken, TokenError, TokenInfo, Tokens};
+pub(crate) use token::{now_ms, token_id, write_private};

@@ -13,8 +13,10 @@ use nexus_gate::{Approvers, Principal};
 use nexus_manifest::Digest;
 use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::role::Role;
+use crate::doors::Rate;
 
 const TOKENS: Table = Table("tokens");
 /// Which token a request made, by who asked and the id they chose.
@@ -30,6 +32,10 @@ pub struct Caller {
     pub principal: Principal,
     /// What the token is for.
     pub role: Role,
+    /// When the token ends, in milliseconds since the epoch; changes if it is revoked.
+    pub(crate) life: Arc<watch::Sender<Option<u64>>>,
+    /// What the principal has used up of its calls, with all its tokens.
+    pub(crate) rate: Arc<Rate>,
 }
 
 /// What is known of a token. The token itself is not.
@@ -102,6 +108,8 @@ pub struct Tokens {
     store: Arc<dyn Store>,
     audit: Audit,
     by_hash: Arc<RwLock<HashMap<[u8; 32], Arc<Known>>>>,
+    /// Held while a token is revoked, so that two can't each leave the other as the last.
+    revoking: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Known {
@@ -112,7 +120,7 @@ struct Known {
 impl Tokens {
     /// Reads all tokens.
     pub async fn open(store: Arc<dyn Store>, audit: Audit) -> Result<Self, TokenError> {
-        let mut by_hash = HashMap::new();
+        let mut by_hash: HashMap<[u8; 32], Arc<Known>> = HashMap::new();
         let mut after = None;
         loop {
             let scan = Scan {
@@ -126,7 +134,8 @@ impl Tokens {
             for (key, row) in rows {
                 let info: TokenInfo = serde_json::from_slice(&row).map_err(TokenError::Corrupt)?;
                 if let Ok(hash) = <[u8; 32]>::try_from(key.as_slice()) {
-                    by_hash.insert(hash, Arc::new(Known::new(info)));
+                    let known = Known::new(info, &by_hash, &hash);
+                    by_hash.insert(hash, Arc::new(known));
                 }
             }
         }
@@ -134,16 +143,19 @@ impl Tokens {
             store,
             audit,
             by_hash: Arc::new(RwLock::new(by_hash)),
+            revoking: Arc::default(),
         })
     }
 
-    /// On the first start, makes an operator token and writes it to `path`, readable by its owner
-    /// alone.
+    /// On the first start, and if no operator's token works any more, makes one and writes it to
+    /// `path`, readable by its owner alone.
     pub async fn ensure_operator(&self, path: &Path) -> Result<(), TokenError> {
+        let now = now_ms();
+        let works = |info: &TokenInfo| info.end().is_none_or(|end| end > now);
         if self
             .list()
             .iter()
-            .any(|info| info.role == Role::Operator && info.revoked_ms.is_none())
+            .any(|info| info.role == Role::Operator && works(info))
         {
             return Ok(());
         }
@@ -157,8 +169,7 @@ impl Tokens {
     pub fn authenticate(&self, token: &str) -> Option<Caller> {
         let hash = *Digest::of(token.as_bytes()).as_bytes();
         let known = self.read().get(&hash).cloned()?;
-        let info = &known.info;
-        let ended = info.revoked_ms.is_some() || info.expires_ms.is_some_and(|end| end <= now_ms());
+        let ended = known.info.end().is_some_and(|end| end <= now_ms());
         (!ended).then(|| known.caller.clone())
     }
 
@@ -187,7 +198,7 @@ impl Tokens {
         let hash = *Digest::of(secret.as_bytes()).as_bytes();
         let created_ms = now_ms();
         let info = TokenInfo {
-            id: format!("tok-{}", hex::encode(&hash[..8])),
+            id: id_of(&hash),
             principal: principal.to_owned(),
             role,
             created_ms,
@@ -210,8 +221,15 @@ impl Tokens {
         }
     }
 
-    /// Ends a token at once. Doing so twice is the same.
-    pub async fn revoke(&self, id: &str, by: &str) -> Result<TokenInfo, TokenError> {
+    /// Ends a token at once, and the streams that it has opened; or after `grace`, if there is any,
+    /// so that its holder can change over to another. Doing so twice is the same.
+    pub async fn revoke(
+        &self,
+        id: &str,
+        grace: Duration,
+        by: &str,
+    ) -> Result<TokenInfo, TokenError> {
+        let _revoking = self.revoking.lock().await;
         let found = self
             .read()
             .iter()
@@ -223,13 +241,18 @@ impl Tokens {
         if info.revoked_ms.is_some() {
             return Ok(info);
         }
-        let usable = |i: &TokenInfo| {
-            i.role == Role::Operator && i.revoked_ms.is_none() && i.expires_ms.is_none()
-        };
+        let usable = |i: &TokenInfo| i.role == Role::Operator && i.end().is_none();
         if usable(&info) && self.list().iter().filter(|i| usable(i)).count() == 1 {
             return Err(TokenError::LastOperator(id.to_owned()));
         }
-        info.revoked_ms = Some(now_ms());
+        let now = now_ms();
+        if grace.is_zero() {
+            info.revoked_ms = Some(now);
+        } else {
+            let end = now.saturating_add(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
+            // It is never made to last longer than it would have.
+            info.expires_ms = Some(info.expires_ms.map_or(end, |before| before.min(end)));
+        }
         let commit = Commit::new();
         self.save(commit, hash, info.clone(), EventKind::TokenRevoked, by)
             .await?;
@@ -257,15 +280,21 @@ impl Tokens {
     ) -> Result<(), TokenError> {
         let row = serde_json::to_vec(&info).map_err(TokenError::Corrupt)?;
         commit.put(TOKENS, hash, row);
-        let detail =
-            serde_json::json!({ "token": info.id, "for": info.principal, "role": info.role });
+        let detail = serde_json::json!({
+            "token": info.id, "for": info.principal, "role": info.role, "expires_ms": info.expires_ms,
+        });
         self.audit
             .append(&mut commit, Event::new(kind).principal(by).detail(detail));
         self.store.commit(commit).await?;
-        self.by_hash
+        let mut all = self
+            .by_hash
             .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .insert(hash, Arc::new(Known::new(info)));
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = Arc::new(Known::new(info, &all, &hash));
+        all.insert(hash, Arc::clone(&known));
+        drop(all);
+        // Whoever has a stream open by this token hears of its new end.
+        known.caller.life.send_replace(known.info.end());
         Ok(())
     }
 
@@ -283,20 +312,41 @@ impl Approvers for Tokens {
         self.read().values().any(|known| {
             known.caller.principal == *principal
                 && known.info.role.decides()
-                && known.info.revoked_ms.is_none()
-                && known.info.expires_ms.is_none_or(|end| end > now)
+                && known.info.end().is_none_or(|end| end > now)
         })
     }
 }
 
+impl TokenInfo {
+    /// When it ends, or has ended, if it does.
+    fn end(&self) -> Option<u64> {
+        self.revoked_ms.or(self.expires_ms)
+    }
+}
+
 impl Known {
-    fn new(info: TokenInfo) -> Self {
+    /// A token among all others: its principal's calls are counted together, and its streams stay
+    /// with it when something of it changes.
+    fn new(info: TokenInfo, all: &HashMap<[u8; 32], Arc<Known>>, hash: &[u8; 32]) -> Self {
+        let life = all.get(hash).map(|known| Arc::clone(&known.caller.life));
+        let of_principal = all.values().find(|k| k.info.principal == info.principal);
         let caller = Caller {
             principal: Principal::new(&info.principal),
             role: info.role,
+            life: life.unwrap_or_else(|| Arc::new(watch::Sender::new(info.end()))),
+            rate: of_principal.map_or_else(Arc::default, |known| Arc::clone(&known.caller.rate)),
         };
         Self { info, caller }
     }
+}
+
+fn id_of(hash: &[u8; 32]) -> String {
+    format!("tok-{}", hex::encode(&hash[..8]))
+}
+
+/// The id of the token with this secret.
+pub(crate) fn token_id(secret: &str) -> String {
+    id_of(Digest::of(secret.as_bytes()).as_bytes())
 }
 
 /// The present time, in milliseconds since the epoch.

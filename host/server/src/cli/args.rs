@@ -62,6 +62,24 @@ pub(crate) struct Global {
     /// Trust the certificate authorities of this PEM file when the URL begins with https
     #[arg(long, global = true, value_name = "FILE", env = "NEXUS_CA")]
     pub(crate) ca: Option<PathBuf>,
+    /// Show this certificate, a PEM file, to a host that asks for one
+    #[arg(
+        long = "cert",
+        global = true,
+        value_name = "FILE",
+        env = "NEXUS_CERT",
+        requires = "client_key"
+    )]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// The key of that certificate, a PEM file
+    #[arg(
+        long = "key",
+        global = true,
+        value_name = "FILE",
+        env = "NEXUS_KEY",
+        requires = "client_cert"
+    )]
+    pub(crate) client_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,7 +19,7 @@ use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use super::{args::Global, failure::Misuse, seen::Noting};
@@ -169,11 +169,17 @@ impl Client {
             present(&global.token).as_deref(),
             Some(&directory),
         )?;
-        Self::new(&target, global.ca.as_deref())
+        let identity = global.client_cert.as_deref();
+        let identity = identity.zip(global.client_key.as_deref());
+        Self::new(&target, global.ca.as_deref(), identity)
     }
 
     /// A client of this host.
-    pub(crate) fn new(target: &Target, authorities: Option<&Path>) -> anyhow::Result<Self> {
+    pub(crate) fn new(
+        target: &Target,
+        authorities: Option<&Path>,
+        identity: Option<(&Path, &Path)>,
+    ) -> anyhow::Result<Self> {
         let mut endpoint = Endpoint::from_shared(target.endpoint.clone())
             .map_err(|error| Misuse(format!("{:?} is no URL: {error}", target.endpoint)))?
             .connect_timeout(Duration::from_secs(10))
@@ -183,11 +189,14 @@ impl Client {
             let file = authorities.ok_or_else(|| {
                 Misuse("an https URL needs --ca FILE with the authority that signed the host's certificate".to_owned())
             })?;
-            let pem =
-                fs::read(file).with_context(|| format!("failed to read {}", file.display()))?;
-            endpoint = endpoint
-                .tls_config(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
-                .context("failed to set up TLS")?;
+            let read = |file: &Path| {
+                fs::read(file).with_context(|| format!("failed to read {}", file.display()))
+            };
+            let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(file)?));
+            if let Some((certificate, key)) = identity {
+                tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+            }
+            endpoint = endpoint.tls_config(tls).context("failed to set up TLS")?;
         }
         let bearer = format!("Bearer {}", target.token)
             .parse::<MetadataValue<Ascii>>()

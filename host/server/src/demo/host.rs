@@ -96,7 +96,7 @@ impl Host {
             if self.data.join("endpoint").exists()
                 && let Ok(target) = Target::of_directory(&self.data)
             {
-                let client = Client::new(&target, None)?;
+                let client = Client::new(&target, None, None)?;
                 match client.system().get_status(GetStatusRequest {}).await {
                     Ok(status) => return Ok((client, status.into_inner())),
                     Err(status) if status.code() == Code::Unavailable => {}

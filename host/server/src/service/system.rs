@@ -150,11 +150,14 @@ impl SystemService for System {
         request: Request<v1::RevokeTokenRequest>,
     ) -> Result<Response<v1::Token>, Status> {
         let caller = caller(&request)?;
-        let id = names::id("name", &request.get_ref().name, "tokens")?;
+        let request = request.into_inner();
+        let id = names::id("name", &request.name, "tokens")?;
+        let grace = request.grace.map(|grace| from_duration("grace", grace));
+        let grace = grace.transpose()?.unwrap_or_default();
         let revoked = self
             .host
             .tokens
-            .revoke(id, &caller.principal.to_string())
+            .revoke(id, grace, &caller.principal.to_string())
             .await
             .map_err(refuse)?;
         Ok(Response::new(token(&revoked)))

@@ -109,6 +109,17 @@ pub(crate) enum Tokens {
     },
     /// List the tokens, without their secrets
     List,
+    /// Make a token in the place of another one, which works on for a while
+    Rotate {
+        /// The token
+        id: String,
+        /// Let the old one work on for this long, such as 1h; without it, it ends at once
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        overlap: Option<Duration>,
+        /// End the new one after this long; without it, it lasts until it is revoked
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        ttl: Option<Duration>,
+    },
     /// Make a token worthless
     Revoke {
         /// The token
