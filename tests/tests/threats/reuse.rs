@@ -41,7 +41,7 @@ async fn t08_nothing_of_one_invocation_is_left_for_the_next() -> anyhow::Result<
     client.deploy(&agent("writer", "", &module)).await?;
     client.deploy(&agent("finder", "", &module)).await?;
     let mut found = 0;
-    for round in 0..150 {
+    for round in 0..nexus_tests::amount(500, 10_000) {
         client.output("writer", &json!(1)).await?;
         let finder = if round % 2 == 0 { "finder" } else { "writer" };
         found += usize::from(client.output(finder, &json!(2)).await? != json!(0));

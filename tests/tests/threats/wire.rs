@@ -5,6 +5,7 @@ use std::time::Duration;
 use nexus_proto::v1::{GetStatusRequest, InvokeAgentRequest};
 use nexus_tests::client::reason;
 use nexus_tests::{Host, guests as real};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
@@ -311,4 +312,91 @@ async fn t32_a_stop_does_not_wait_for_silent_clients_for_ever() -> anyhow::Resul
     let status = tokio::time::timeout(Duration::from_secs(60), stopped).await???;
     assert!(status.success(), "{status}");
     Ok(())
+}
+
+/// One kind of abuse, once, over a connection of its own. How the host ends it is its own affair.
+async fn abuse(host: &Host, kind: usize) -> anyhow::Result<()> {
+    let block = request("nexus_guess");
+    let mut raw = Raw::open(host).await?;
+    match kind {
+        0 => {
+            let mut resets = Vec::new();
+            for number in 0..2_000_u32 {
+                resets.extend(frame(HEADERS, END_HEADERS, 2 * number + 1, &block));
+                resets.extend(frame(RST_STREAM, 0, 2 * number + 1, &8_u32.to_be_bytes()));
+            }
+            raw.flood(&resets, 1).await;
+        }
+        1 => {
+            let _ = raw.0.write_all(&frame(HEADERS, 0, 1, &block)).await;
+            let more = frame(CONTINUATION, 0, 1, &fields(&[("x-more", &"y".repeat(200))]));
+            raw.flood(&more.repeat(64), 50).await;
+        }
+        2 => {
+            let _ = raw
+                .0
+                .write_all(&frame(HEADERS, END_HEADERS, 1, &block))
+                .await;
+            raw.flood(&frame(DATA, 0, 1, &[]).repeat(1_000), 10).await;
+        }
+        3 => drop(raw.flood(&[0xff; 4096], 16).await),
+        4 => {
+            let large = fields(&[("x-large", &"y".repeat(300))]).repeat(60);
+            let large = [block.as_slice(), &large].concat();
+            raw.flood(&frame(HEADERS, END_HEADERS, 1, &large), 1).await;
+        }
+        5 => drop(
+            raw.flood(&frame(SETTINGS, 0, 0, &[]).repeat(1_000), 10)
+                .await,
+        ),
+        // Calls without a token that is worth anything, as many as a connection takes.
+        6 => {
+            let mut calls = Vec::new();
+            for number in 0..200_u32 {
+                calls.extend(frame(HEADERS, END_HEADERS | 1, 2 * number + 1, &block));
+            }
+            raw.flood(&calls, 1).await;
+        }
+        // It connects and leaves.
+        _ => {}
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t32_eight_abusive_clients_hold_up_no_good_one() -> anyhow::Result<()> {
+    let (mut host, mut client) = host("").await?;
+    let before = host.resident_bytes()?;
+    let seconds = nexus_tests::amount(3, 60) as u64;
+    let until = std::time::Instant::now() + Duration::from_secs(seconds);
+    let abused = futures::future::try_join_all((0..8).map(|kind| {
+        let host = &host;
+        async move {
+            let mut times = 0;
+            while times == 0 || std::time::Instant::now() < until {
+                abuse(host, kind).await?;
+                times += 1;
+            }
+            anyhow::Ok(times)
+        }
+    }));
+    let served = async {
+        let mut times = 0;
+        while times == 0 || std::time::Instant::now() < until {
+            let input = json!({ "n": times });
+            anyhow::ensure!(client.output("echo", &input).await? == input);
+            times += 1;
+        }
+        anyhow::Ok(times)
+    };
+    // Each of them went on to the end, and so did the good one.
+    let (abused, served) = tokio::try_join!(abused, served)?;
+    assert!(served > 0 && abused.iter().all(|times| *times > 0));
+    let grown = host.resident_bytes()?.saturating_sub(before);
+    assert!(
+        grown < 64 << 20,
+        "the host has grown by {} MiB after {abused:?} and {served}",
+        grown >> 20
+    );
+    is_well(&mut host, &mut client).await
 }
