@@ -213,7 +213,7 @@ fn files(directory: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
         let path = entry?.path();
         if path.is_dir() {
             found.extend(files(&path)?);
-        } else {
+        } else if path.is_file() {
             found.push(path);
         }
     }
