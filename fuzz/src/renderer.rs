@@ -143,6 +143,8 @@ fn context() -> Arc<Context> {
             invocation: InvocationId::new(),
             root: RootOrigin::Interactive,
             chain: vec!["caller".parse().unwrap()],
+            chain_class: EffectClass::Internal,
+            reviewed: true,
             labels: BTreeSet::new(),
         })
     }))

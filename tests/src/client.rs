@@ -8,6 +8,7 @@ use nexus_proto::v1::audit_service_client::AuditServiceClient;
 use nexus_proto::v1::forge_service_client::ForgeServiceClient;
 use nexus_proto::v1::invocation_service_client::InvocationServiceClient;
 use nexus_proto::v1::memory_service_client::MemoryServiceClient;
+use nexus_proto::v1::policy_service_client::PolicyServiceClient;
 use nexus_proto::v1::system_service_client::SystemServiceClient;
 use nexus_proto::v1::vault_service_client::VaultServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -45,6 +46,7 @@ pub struct Client {
     pub forge: ForgeServiceClient<Connection>,
     pub vault: VaultServiceClient<Connection>,
     pub memory: MemoryServiceClient<Connection>,
+    pub policy: PolicyServiceClient<Connection>,
     pub audit: AuditServiceClient<Connection>,
     pub system: SystemServiceClient<Connection>,
 }
@@ -63,6 +65,7 @@ impl Client {
             forge: ForgeServiceClient::new(channel.clone()),
             vault: VaultServiceClient::new(channel.clone()),
             memory: MemoryServiceClient::new(channel.clone()),
+            policy: PolicyServiceClient::new(channel.clone()),
             audit: AuditServiceClient::new(channel.clone()),
             system: SystemServiceClient::new(channel),
         })

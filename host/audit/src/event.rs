@@ -73,6 +73,10 @@ kinds! {
     MasterKeyRotated => "master_key_rotated",
     /// The vault's recovery copy was told to somebody.
     RecoveryCopied => "recovery_copied",
+    /// Another policy came into force.
+    PolicySet => "policy_set",
+    /// A policy was handed in and refused; the one in force stays.
+    PolicyRefused => "policy_refused",
     /// An access token was made.
     TokenCreated => "token_created",
     /// An access token was withdrawn.

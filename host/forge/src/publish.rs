@@ -14,7 +14,7 @@ use crate::event::{Detail, NotPublished, Stage, StageState};
 use crate::forge::{Inner, error_chain};
 use crate::pipeline::End;
 use crate::records::{self, Forged, ForgedId, ForgedState, Lineage};
-use crate::request::Request;
+use crate::request::{Mode, Request};
 use crate::review::{Entry, ReviewEnd};
 use crate::stages::Stages;
 
@@ -190,6 +190,7 @@ async fn swap(
     let publish = Publish {
         // The full origin is under the component's digest; this tells it is there.
         lineage: Some(json!({ "mode": fields["mode"], "source_digest": fields["source_digest"] })),
+        reviewed: request.decides && matches!(request.mode, Mode::Template { .. }),
         ..Publish::by(request.principal.clone())
     };
     let published = forge

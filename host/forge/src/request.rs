@@ -20,6 +20,9 @@ pub struct Request {
     pub validate_only: bool,
     /// Who wants it, and owns the agent.
     pub principal: Principal,
+    /// Whether that one may decide approvals. What such a person puts into a template counts as
+    /// reviewed: templates make up no origin and no secret.
+    pub decides: bool,
 }
 
 /// How to get the source.

@@ -14,7 +14,7 @@ use crate::errors::Refusal;
 use crate::gate::{Inner, MAX_ASKED_BYTES, now_ms};
 use crate::observer::Observer;
 use crate::permit::Grant;
-use crate::{ApprovalId, Nonce, events, records, rendering};
+use crate::{ApprovalId, Nonce, RootOrigin, events, records, rendering};
 
 impl Inner {
     /// Writes the question and waits. The grant comes back with its approval in it.
@@ -43,7 +43,7 @@ impl Inner {
             );
             return Err(self.refuse(action, &digest, &grant.policies, Refusal::Invalid(text)));
         }
-        if !action.context.root.attended() {
+        if self.is_unattended(action.context.root) {
             return Err(self.refuse(action, &digest, &grant.policies, Refusal::Unattended));
         }
         let canonical = String::from_utf8(canonical).map_err(|error| unavailable(&error))?;
@@ -135,6 +135,11 @@ impl Inner {
     fn landed(&self, id: ApprovalId) {
         self.book().landed(id);
         self.landings.notify_waiters();
+    }
+
+    /// Whether nobody may be asked about what this began.
+    pub(crate) fn is_unattended(&self, root: RootOrigin) -> bool {
+        !root.attended() && !self.queue_unattended
     }
 
     fn question(&self, grant: &Grant, required: u32) -> Approval {

@@ -148,6 +148,10 @@ pub struct Context {
     pub root: RootOrigin,
     /// The callers, the first one first; the acting agent is not among them.
     pub chain: Vec<AgentName>,
+    /// The strictest class among the calls that led here; [`EffectClass::Read`] where there is none.
+    pub chain_class: EffectClass,
+    /// Whether a person has reviewed what the manifest asks for.
+    pub reviewed: bool,
     /// Labels that the invocation was started with.
     pub labels: BTreeSet<Label>,
 }

@@ -116,5 +116,30 @@ pub struct QueryError(pub(crate) String);
 
 /// Why a gate did not open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("approvals left by the last run could not be settled: {0}")]
-pub struct OpenError(pub(crate) String);
+pub enum OpenError {
+    /// What the last run left waiting could not be cancelled.
+    #[error("approvals left by the last run could not be settled: {0}")]
+    Leftovers(String),
+    /// The policy that was in force could not be brought back.
+    #[error(
+        "the policy that was in force can't be used: {0}; name a file with `[approvals] policy` to start with that one"
+    )]
+    Policy(String),
+}
+
+/// Why another policy did not come into force. The old one stays.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SetPolicyError {
+    /// The policy in force is a file's, which is the one place to change it.
+    #[error("the policy in force comes from the file that the configuration names")]
+    FromFile,
+    /// The policy in force is not the one that was to be replaced.
+    #[error("the policy in force is revision {revision}")]
+    Stale {
+        /// The revision in force.
+        revision: u64,
+    },
+    /// The change could not be recorded.
+    #[error("the change of policy could not be recorded: {0}")]
+    Unavailable(String),
+}

@@ -14,12 +14,14 @@ use tokio::sync::{Notify, broadcast};
 use crate::approval::{Approval, Filter, Page};
 use crate::book::Book;
 use crate::errors::{OpenError, QueryError, Refusal};
+use crate::in_force::{self, InForce, PolicySource};
+use crate::judge::judge;
 use crate::kind::Kind;
 use crate::lock::Lock;
 use crate::observer::{Anyone, Approvers, Floor, Observer, OpenFloor};
 use crate::permit::{Grant, Permit};
 use crate::policy::{Answer, Policy, PolicyVersion};
-use crate::question::Question;
+use crate::question::{Facts, Question};
 use crate::{Action, ApprovalId, class, events, grants, records, timer};
 
 /// An action that needs a person may carry no more than this: beyond it nobody reads to the end.
@@ -36,8 +38,11 @@ pub struct Options {
     pub audit: Audit,
     /// Seals what is in an approval.
     pub vault: Vault,
-    /// What is allowed.
+    /// What is allowed. One that was handed in while the host ran goes before the shipped one, and one
+    /// from a file before both.
     pub policy: Policy,
+    /// Where that policy comes from.
+    pub policy_source: PolicySource,
     /// What no policy can allow.
     pub floor: Arc<dyn Floor>,
     /// Who may decide.
@@ -48,6 +53,9 @@ pub struct Options {
     pub deadline: Duration,
     /// Whether the one who started an invocation may approve its actions.
     pub self_approval: bool,
+    /// Whether people are asked as well on behalf of what the clock or arriving data began. Without
+    /// it such an action is refused as unattended.
+    pub queue_unattended: bool,
 }
 
 impl Options {
@@ -58,11 +66,13 @@ impl Options {
             audit,
             vault,
             policy,
+            policy_source: PolicySource::Shipped,
             floor: Arc::new(OpenFloor),
             approvers: Arc::new(Anyone),
             lock: Lock::default(),
             deadline: Duration::from_secs(24 * 60 * 60),
             self_approval: true,
+            queue_unattended: false,
         }
     }
 }
@@ -92,6 +102,7 @@ pub(crate) struct Inner {
     pub(crate) lock: Lock,
     pub(crate) deadline: Duration,
     pub(crate) self_approval: bool,
+    pub(crate) queue_unattended: bool,
     pub(crate) runtime: Handle,
     pub(crate) watchers: broadcast::Sender<Approval>,
     /// Wakes the task that ends questions when the earliest deadline has changed.
@@ -100,7 +111,9 @@ pub(crate) struct Inner {
     pub(crate) landings: Notify,
     /// Itself, for the tasks it starts.
     pub(crate) this: Weak<Inner>,
-    policy: RwLock<Arc<Policy>>,
+    pub(crate) policy: RwLock<InForce>,
+    /// Held while the policy changes. Nobody who asks it waits for that.
+    pub(crate) changing: tokio::sync::Mutex<()>,
     book: Mutex<Book>,
 }
 
@@ -123,6 +136,13 @@ impl Gate {
     /// them any more. Must be called on a tokio runtime, which also runs the gate's own tasks.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let timer = Arc::new(Notify::new());
+        let policy = in_force::at_start(
+            &*options.store,
+            &options.audit,
+            options.policy,
+            options.policy_source,
+        )
+        .await?;
         let inner = Arc::new_cyclic(|this| Inner {
             this: this.clone(),
             store: options.store,
@@ -133,14 +153,19 @@ impl Gate {
             lock: options.lock,
             deadline: options.deadline,
             self_approval: options.self_approval,
+            queue_unattended: options.queue_unattended,
             runtime: Handle::current(),
             watchers: broadcast::channel(WATCH_CAPACITY).0,
             timer: timer.clone(),
             landings: Notify::new(),
-            policy: RwLock::new(Arc::new(options.policy)),
+            policy: RwLock::new(policy),
+            changing: tokio::sync::Mutex::default(),
             book: Mutex::default(),
         });
-        inner.cancel_leftovers().await.map_err(OpenError)?;
+        inner
+            .cancel_leftovers()
+            .await
+            .map_err(OpenError::Leftovers)?;
         inner
             .runtime
             .spawn(timer::run(Arc::downgrade(&inner), timer));
@@ -197,7 +222,8 @@ impl Gate {
                 .inner
                 .refuse(&action, &digest, &[], Refusal::Forbidden(reason)));
         }
-        let (approvals, policies) = match &*policy.answer(Question::of(&action)) {
+        let (approvals, policies) = match &*judge(&policy, Question::of(&action, Facts::default()))
+        {
             Answer::Permitted {
                 approvals,
                 policies,
@@ -225,25 +251,6 @@ impl Gate {
         // Boxed: the way past a person is long, and most actions do not go it.
         let grant = Box::pin(self.inner.ask(grant, approvals, observer)).await?;
         Ok(Permit::new(grant))
-    }
-
-    /// The policy in force.
-    pub fn policy(&self) -> Arc<Policy> {
-        self.inner.policy()
-    }
-
-    /// Puts another policy in force. Nothing that the old one permitted starts any more, and what is
-    /// being asked under it is withdrawn.
-    pub async fn set_policy(&self, policy: Policy) {
-        *self
-            .inner
-            .policy
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
-        let live = self.inner.book().ids();
-        for id in live {
-            self.inner.withdraw(id, "the policy changed").await;
-        }
     }
 
     /// The emergency lock.
@@ -300,6 +307,7 @@ impl Inner {
         self.policy
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+            .policy
             .clone()
     }
 
@@ -307,6 +315,7 @@ impl Inner {
         self.policy
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+            .policy
             .version()
     }
 

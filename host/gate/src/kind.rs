@@ -3,7 +3,7 @@
 //! A marker fixes the capability, the verbs and the least class, so that a permit for a read can never
 //! be spent on a write. The set is closed: only this crate can add one.
 
-use crate::{ActionKind, EffectClass};
+use crate::{Action, ActionKind, EffectClass, class, grants};
 
 mod sealed {
     pub trait Sealed {}
@@ -35,7 +35,34 @@ macro_rules! kinds {
                 const CLASS: EffectClass = EffectClass::$class;
             }
         )*
+
+        /// Every kind, for what is known by its words only.
+        const ALL: &[Known] = &[$(Known {
+            action: <$name as Kind>::ACTION,
+            capability: <$name as Kind>::CAPABILITY,
+            verbs: <$name as Kind>::VERBS,
+            class_of: class::class_of::<$name>,
+            covered: grants::check::<$name>,
+        },)*];
     };
+}
+
+/// A kind as a value.
+pub(crate) struct Known {
+    action: ActionKind,
+    pub(crate) capability: &'static str,
+    verbs: &'static [&'static str],
+    /// The least class of an action of this kind.
+    pub(crate) class_of: fn(&Action) -> EffectClass,
+    /// Whether the manifest covers an action of this kind.
+    pub(crate) covered: fn(&Action) -> Result<(), String>,
+}
+
+/// The kind of this action, if there is one.
+pub(crate) fn find(action: ActionKind, capability: &str, verb: &str) -> Option<&'static Known> {
+    ALL.iter().find(|kind| {
+        kind.action == action && kind.capability == capability && kind.verbs.contains(&verb)
+    })
 }
 
 kinds! {

@@ -23,14 +23,19 @@ mod action;
 mod approval;
 mod ask;
 mod book;
+mod case;
 mod class;
 mod context;
 mod decision;
+mod entropy;
 mod errors;
 mod events;
+mod explain;
 mod gate;
 mod grants;
 mod ids;
+mod in_force;
+mod judge;
 pub mod kind;
 mod lock;
 mod nonce;
@@ -44,23 +49,33 @@ mod rendering;
 mod settle;
 mod shape;
 mod sight;
+mod sketch;
 mod timer;
 
 pub use action::{Action, ActionKind};
 pub use approval::{Approval, Filter, Page, State, StateError};
 pub use book::SHOWN_PER_AGENT;
+pub use case::{Case, Expect, Missed};
 pub use class::{class_of, permissions_are_free};
 pub use context::{Context, EffectClass, Label, LabelError, RootOrigin};
 pub use decision::{Decision, Verdict, Vote};
-pub use errors::{DecideError, FinishError, OpenError, QueryError, Refusal, StartError};
+pub use errors::{
+    DecideError, FinishError, OpenError, QueryError, Refusal, SetPolicyError, StartError,
+};
+pub use explain::Explanation;
 pub use gate::{Gate, MAX_ASKED_BYTES, Options};
 pub use ids::{ApprovalId, IdError, InvocationId, Principal};
+pub use in_force::{InForce, PolicyChange, PolicySource};
+pub use judge::LABELLED_EGRESS;
 pub use kind::Kind;
 pub use lock::{Engaged, Lock, Locked, Pass};
 pub use nonce::Nonce;
 pub use observer::{Anyone, Approvers, Floor, Observer, OpenFloor};
 pub use payload::{EncodingError, Part, Payload};
 pub use permit::{Finish, Permit, Receipt};
-pub use policy::{Answer, MAX_APPROVALS, Policy, PolicyError, PolicyVersion, SCHEMA, SHIPPED};
-pub use question::Question;
+pub use policy::{
+    Answer, MAX_APPROVALS, Policy, PolicyError, PolicyVersion, SCHEMA, SHIPPED, Step,
+};
+pub use question::{Facts, Question};
 pub use rendering::{escape, is_hidden, render, wrap};
+pub use sketch::{Sketch, SketchError};

@@ -42,6 +42,11 @@ impl PolicyVersion {
         Self(digest)
     }
 
+    /// The version of this text.
+    pub(crate) fn of(text: &str) -> Self {
+        Self(Digest::of(text.as_bytes()))
+    }
+
     /// The hash.
     pub fn digest(&self) -> Digest {
         self.0
@@ -88,6 +93,19 @@ pub enum Answer {
         /// Policies that could not be evaluated: their error refuses.
         errors: Vec<String>,
     },
+}
+
+/// What a policy says of a question with a number of approvals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The number.
+    pub approvals: u32,
+    /// Whether it may happen then.
+    pub permitted: bool,
+    /// The policies that decided: those that permit, or those that forbid.
+    pub policies: Vec<String>,
+    /// Policies that could not be evaluated: their error refuses.
+    pub errors: Vec<String>,
 }
 
 impl Answer {
@@ -170,7 +188,7 @@ impl Policy {
                 .map_err(|error| PolicyError::Syntax(error.to_string()))
         };
         Ok(Self {
-            version: PolicyVersion(Digest::of(text.as_bytes())),
+            version: PolicyVersion::of(text),
             text: text.to_owned(),
             types: Types {
                 agent: entity_type("Agent")?,
@@ -234,55 +252,70 @@ impl Policy {
     fn evaluate_here(&self, question: &Question) -> Answer {
         let mut forbidding = BTreeSet::new();
         for approvals in 0..=MAX_APPROVALS {
-            let request = match self.request(question, approvals) {
-                Ok(request) => request,
-                Err(error) => {
-                    return Answer::Refused {
-                        policies: Vec::new(),
-                        errors: vec![error],
-                    };
-                }
-            };
-            let response = self
-                .authorizer
-                .is_authorized(&request, &self.policies, &self.entities);
-            let errors: Vec<String> = response
-                .diagnostics()
-                .errors()
-                .map(|error| error.to_string())
-                .collect();
-            let reasons: BTreeSet<String> = response
-                .diagnostics()
-                .reason()
-                .map(|id| id.to_string())
-                .collect();
-            if !errors.is_empty() {
+            let step = self.step(question, approvals);
+            if !step.errors.is_empty() {
                 return Answer::Refused {
-                    policies: reasons.into_iter().collect(),
-                    errors,
+                    policies: step.policies,
+                    errors: step.errors,
                 };
             }
-            match response.decision() {
+            if step.permitted {
                 // What forbade it with fewer approvals is part of why a person is asked.
-                Decision::Allow => {
-                    let policies = forbidding.union(&reasons).cloned().collect();
-                    return Answer::Permitted {
-                        approvals,
-                        policies,
-                    };
-                }
-                Decision::Deny if approvals < MAX_APPROVALS => forbidding.extend(reasons),
-                Decision::Deny => {
-                    return Answer::Refused {
-                        policies: reasons.into_iter().collect(),
-                        errors: Vec::new(),
-                    };
-                }
+                forbidding.extend(step.policies);
+                return Answer::Permitted {
+                    approvals,
+                    policies: forbidding.into_iter().collect(),
+                };
             }
+            if approvals == MAX_APPROVALS {
+                return Answer::Refused {
+                    policies: step.policies,
+                    errors: Vec::new(),
+                };
+            }
+            forbidding.extend(step.policies);
         }
         Answer::Refused {
             policies: Vec::new(),
             errors: Vec::new(),
+        }
+    }
+
+    /// What the policy says with each number of approvals, from none on.
+    pub fn steps(&self, question: &Question) -> Vec<Step> {
+        stacker::maybe_grow(EVALUATION_STACK, EVALUATION_STACK, || {
+            (0..=MAX_APPROVALS)
+                .map(|approvals| self.step(question, approvals))
+                .collect()
+        })
+    }
+
+    fn step(&self, question: &Question, approvals: u32) -> Step {
+        let request = match self.request(question, approvals) {
+            Ok(request) => request,
+            Err(error) => {
+                return Step {
+                    approvals,
+                    permitted: false,
+                    policies: Vec::new(),
+                    errors: vec![error],
+                };
+            }
+        };
+        let response = self
+            .authorizer
+            .is_authorized(&request, &self.policies, &self.entities);
+        let diagnostics = response.diagnostics();
+        let errors: Vec<String> = diagnostics
+            .errors()
+            .map(|error| error.to_string())
+            .collect();
+        let policies: BTreeSet<String> = diagnostics.reason().map(|id| id.to_string()).collect();
+        Step {
+            approvals,
+            permitted: errors.is_empty() && response.decision() == Decision::Allow,
+            policies: policies.into_iter().collect(),
+            errors,
         }
     }
 
@@ -312,6 +345,15 @@ impl Policy {
                 RestrictedExpression::new_long(i64::from(approvals)),
             ),
             ("class", text(question.class)),
+            ("chain_class", text(question.chain_class)),
+            (
+                "first_use",
+                RestrictedExpression::new_bool(question.first_use),
+            ),
+            (
+                "high_entropy",
+                RestrictedExpression::new_bool(question.high_entropy),
+            ),
             ("capability", text(question.capability)),
             ("verb", text(&question.verb)),
             ("component", text(&question.component.to_string())),

@@ -4,7 +4,14 @@ use nexus_manifest::{Digest, Host, Scheme};
 
 use crate::class::permissions_are_free;
 use crate::grants::http_target;
-use crate::{Action, ActionKind, EffectClass, Label};
+use crate::{Action, ActionKind, EffectClass, Label, Payload, entropy};
+
+/// What the gate knows beside the action.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// No person has yet seen this agent, with these permissions, go where this action goes.
+    pub first_use: bool,
+}
 
 /// A policy's whole view of an action. Equal questions have equal answers, which makes them cacheable.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -13,9 +20,12 @@ pub struct Question {
     pub(crate) agent: String,
     pub(crate) capability: &'static str,
     pub(crate) chain: Vec<String>,
+    pub(crate) chain_class: &'static str,
     pub(crate) class: &'static str,
     pub(crate) component: Digest,
+    pub(crate) first_use: bool,
     pub(crate) free_permissions: bool,
+    pub(crate) high_entropy: bool,
     pub(crate) host_kind: &'static str,
     pub(crate) labels: Vec<String>,
     pub(crate) origin: &'static str,
@@ -36,7 +46,7 @@ pub(crate) struct Url {
 
 impl Question {
     /// The question that an action poses.
-    pub fn of(action: &Action) -> Self {
+    pub fn of(action: &Action, facts: Facts) -> Self {
         let context = &*action.context;
         let mut labels: Vec<String> = action
             .labels
@@ -49,6 +59,7 @@ impl Question {
         }
         labels.sort();
         labels.dedup();
+        let mut high_entropy = false;
         let (host_kind, url) = match http_target(&action.target) {
             Some((origin, target)) if action.capability == "http" => {
                 let url = Url {
@@ -60,6 +71,7 @@ impl Question {
                     port: origin.port(),
                     path: target.path().to_owned(),
                 };
+                high_entropy = entropy::is_high(target.as_str(), header_values(&action.payload));
                 (host_kind(origin.host()), Some(url))
             }
             _ => ("none", None),
@@ -76,12 +88,15 @@ impl Question {
                 .iter()
                 .map(|agent| agent.to_string())
                 .collect(),
+            chain_class: context.chain_class.as_str(),
             class: action.class.as_str(),
             component: context.component,
+            first_use: facts.first_use,
             // One that takes another owner's place comes with a stricter class.
             free_permissions: action.kind == ActionKind::Publish
                 && action.class <= EffectClass::Internal
                 && permissions_are_free(&context.manifest.permissions),
+            high_entropy,
             host_kind,
             labels,
             origin: context.root.as_str(),
@@ -91,6 +106,23 @@ impl Question {
             verb: action.verb.clone(),
         }
     }
+
+    /// Whether data that must not leave may be carried out of the host by an invocation that has seen
+    /// data from outside, which may carry instructions.
+    pub(crate) fn carries_labelled_data_out(&self) -> bool {
+        let has = |label: &str| self.labels.iter().any(|other| other == label);
+        self.capability == "http" && has("untrusted") && (has("secret") || has("private"))
+    }
+}
+
+/// The values of the headers that the agent gave.
+fn header_values(payload: &Payload) -> impl Iterator<Item = &[u8]> {
+    let headers = payload.fields["headers"].as_array();
+    headers.into_iter().flatten().map(|header| {
+        // Bytes that are no text are shown escaped, next to their name.
+        let text = header.as_str().or_else(|| header["value"].as_str());
+        text.unwrap_or_default().as_bytes()
+    })
 }
 
 /// The host as it stands in an origin, an IPv6 address without its brackets.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nexus_gate::EffectClass;
 use nexus_manifest::AgentName;
 
 use crate::invocation::Invocation;
@@ -10,12 +11,12 @@ use crate::limits::HostLimits;
 /// The right to call a peer on behalf of an invocation, made by
 /// [`State::chain`](crate::State::chain).
 ///
-/// The callee inherits the root origin, the principal, the labels and what is
-/// left of the time. It ends when its caller ends, its labels flow back, and
+/// The callee inherits the root origin, the principal, the labels, the
+/// strictest class of the calls that led to it and what is left of the time. It ends when its caller ends, its labels flow back, and
 /// while a person is asked about it the clocks of all its callers stand. It
 /// acts with its own rights.
 #[derive(Debug, Clone)]
-pub struct Chain(pub(crate) Arc<Invocation>);
+pub struct Chain(pub(crate) Arc<Invocation>, pub(crate) EffectClass);
 
 /// Why a peer may not be called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,19 @@ pub enum ChainError {
 }
 
 impl Chain {
+    /// The chain of an invocation, as it is before it calls.
+    pub(crate) fn of(invocation: Arc<Invocation>) -> Self {
+        let class = invocation.facts.chain_class;
+        Self(invocation, class)
+    }
+
+    /// The chain that goes on with a call of this class. A class can only
+    /// become stricter.
+    #[must_use]
+    pub fn led_by(self, class: EffectClass) -> Self {
+        Self(self.0, self.1.max(class))
+    }
+
     /// The chain of the callee: the callers, the first one first.
     pub(crate) fn callers(&self) -> Vec<AgentName> {
         let facts = &self.0.facts;

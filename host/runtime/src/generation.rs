@@ -24,6 +24,8 @@ pub struct Generation {
     pub created_ms: u64,
     /// Where it came from, as the publisher told it: prompt, source, toolchain.
     pub lineage: Option<serde_json::Value>,
+    /// Whether a person has reviewed what the manifest asks for.
+    pub reviewed: bool,
     pub(crate) loaded: Arc<Loaded>,
 }
 

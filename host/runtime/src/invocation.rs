@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
-use nexus_gate::{ApprovalId, InvocationId, Label, Principal, Refusal, RootOrigin};
+use nexus_gate::{ApprovalId, EffectClass, InvocationId, Label, Principal, Refusal, RootOrigin};
 use nexus_manifest::{AgentName, Digest};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
@@ -109,6 +109,8 @@ pub(crate) struct Facts {
     pub(crate) principal: Principal,
     pub(crate) root: RootOrigin,
     pub(crate) chain: Vec<AgentName>,
+    /// The strictest class of the calls that led here.
+    pub(crate) chain_class: EffectClass,
     pub(crate) request_id: Option<String>,
 }
 
@@ -213,6 +215,8 @@ impl Invocation {
             principal: record.principal,
             root: record.root,
             chain: record.chain,
+            // It has ended and will call nobody.
+            chain_class: EffectClass::Read,
             request_id: record.request_id,
         };
         let mut invocation = Self::new(facts, limits, BTreeSet::new(), None);

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 use futures::FutureExt as _;
-use nexus_gate::{Context, InvocationId, Locked, Principal, RootOrigin};
+use nexus_gate::{Context, EffectClass, InvocationId, Label, Locked, Principal, RootOrigin};
 use nexus_manifest::{AgentName, Schema, Violation};
 use nexus_store::{Commit, CommitError, ReadError};
 use wasmtime::component::{ComponentType, Lift};
@@ -112,6 +112,15 @@ pub(crate) struct Failure {
     pub(crate) message: String,
 }
 
+/// What is known of an input that came this way.
+fn received(root: RootOrigin) -> BTreeSet<Label> {
+    match root {
+        // Written by whoever sent it, or by a model that may have read anything.
+        RootOrigin::Ingest | RootOrigin::Mcp => [Label::Untrusted].into(),
+        RootOrigin::Interactive | RootOrigin::Schedule => BTreeSet::new(),
+    }
+}
+
 impl Runtime {
     /// Begins an invocation on the agent's current generation.
     ///
@@ -167,17 +176,24 @@ impl Runtime {
         seat: Seat,
     ) -> Result<Running, InvokeError> {
         let inner = &seat.runtime.0;
-        let (chain, principal, root, labels) = match &invoke.chain {
+        let (chain, chain_class, principal, root, labels) = match &invoke.chain {
             Some(chain) => {
                 let facts = &chain.0.facts;
                 (
                     chain.callers(),
+                    chain.1,
                     facts.principal.clone(),
                     facts.root,
                     chain.0.labels(),
                 )
             }
-            None => (Vec::new(), invoke.principal, invoke.root, BTreeSet::new()),
+            None => (
+                Vec::new(),
+                EffectClass::Read,
+                invoke.principal,
+                invoke.root,
+                received(invoke.root),
+            ),
         };
         let facts = Facts {
             id: InvocationId::new(),
@@ -187,6 +203,7 @@ impl Runtime {
             principal,
             root,
             chain,
+            chain_class,
             request_id: invoke.request_id,
         };
         let context = Context {
@@ -197,6 +214,8 @@ impl Runtime {
             invocation: facts.id,
             root,
             chain: facts.chain.clone(),
+            chain_class,
+            reviewed: generation.reviewed,
             labels: labels.clone(),
         };
         let parent = invoke.chain.map(|chain| chain.0);

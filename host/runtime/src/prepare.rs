@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use nexus_gate::{Context, InvocationId, Principal, RootOrigin};
+use nexus_gate::{Context, EffectClass, InvocationId, Principal, RootOrigin};
 use nexus_manifest::{AgentName, Digest, Manifest, package};
 
 use crate::cache::{Artifact, Cache};
@@ -166,6 +166,7 @@ impl Runtime {
             principal: Principal::new("nexus"),
             root: RootOrigin::Interactive,
             chain: Vec::new(),
+            chain_class: EffectClass::Read,
             request_id: None,
         };
         let context = Context {
@@ -176,6 +177,8 @@ impl Runtime {
             invocation: facts.id,
             root: facts.root,
             chain: Vec::new(),
+            chain_class: EffectClass::Read,
+            reviewed: false,
             labels: BTreeSet::new(),
         };
         let invocation = Invocation::new(facts, &loaded.limits, BTreeSet::new(), None);

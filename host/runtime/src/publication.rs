@@ -79,6 +79,8 @@ impl Prepared {
             invocation: InvocationId::new(),
             root: RootOrigin::Interactive,
             chain: Vec::new(),
+            chain_class: EffectClass::Read,
+            reviewed: false,
             labels: BTreeSet::new(),
         };
         Action {
@@ -115,11 +117,12 @@ impl Runtime {
         permit: Permit<kind::Publish>,
         payload: &Payload,
         prepared: Prepared,
-        publish: Publish,
+        mut publish: Publish,
     ) -> Result<Arc<Generation>, PublishError> {
         if permit.action().context.component != prepared.digest {
             return Err(PublishError::OtherComponent);
         }
+        publish.reviewed |= permit.approval().is_some();
         self.publish_in(prepared, publish, Some((permit, payload)))
             .await
     }

@@ -27,6 +27,9 @@ pub struct Publish {
     pub lineage: Option<serde_json::Value>,
     /// Whether a person agreed that another owner's agent is replaced.
     pub take_over: bool,
+    /// Whether a person has reviewed what the manifest asks for. Someone who was
+    /// asked for an approval has.
+    pub reviewed: bool,
 }
 
 impl Publish {
@@ -36,6 +39,7 @@ impl Publish {
             owner,
             lineage: None,
             take_over: false,
+            reviewed: false,
         }
     }
 }
@@ -179,6 +183,7 @@ impl Runtime {
             owner: publish.owner.clone(),
             created_ms: milliseconds(SystemTime::now()),
             lineage: publish.lineage,
+            reviewed: publish.reviewed,
             loaded: prepared.loaded,
         });
         let info = GenerationInfo {
@@ -191,6 +196,7 @@ impl Runtime {
             owner: publish.owner.clone(),
             created_ms: generation.created_ms,
             lineage: generation.lineage.clone(),
+            reviewed: publish.reviewed,
         };
         let mut commit = Commit::new();
         expect(&mut commit, &name, row.as_ref());
@@ -403,6 +409,7 @@ impl Runtime {
             owner: row.owner.clone(),
             created_ms: info.created_ms,
             lineage: info.lineage,
+            reviewed: info.reviewed,
             loaded: Arc::new(loaded),
         })
     }

@@ -69,6 +69,9 @@ pub struct GenerationInfo {
     pub created_ms: u64,
     /// Where it came from.
     pub lineage: Option<serde_json::Value>,
+    /// Whether a person has reviewed what its manifest asks for.
+    #[serde(default)]
+    pub reviewed: bool,
 }
 
 /// The key of a generation: numbers sort behind their agent.

@@ -121,7 +121,7 @@ impl State {
 
     /// What a call of a peer inherits.
     pub fn chain(&self) -> Chain {
-        Chain(Arc::clone(&self.invocation))
+        Chain::of(Arc::clone(&self.invocation))
     }
 
     /// What is known of the data that the guest has seen: the labels it was

@@ -223,6 +223,7 @@ mod tests {
             principal: nexus_gate::Principal::new("me"),
             root: nexus_gate::RootOrigin::Interactive,
             chain: Vec::new(),
+            chain_class: nexus_gate::EffectClass::Read,
             request_id: None,
         };
         let limits = HostLimits::default();

@@ -99,6 +99,9 @@ pub struct Approvals {
     pub deadline_seconds: u64,
     /// Whether the principal who started an invocation may approve what it asks.
     pub self_approval: bool,
+    /// What becomes of an action that needs a person when the clock or arriving data began the
+    /// invocation: it is refused, or it waits in the queue like any other.
+    pub unattended: Unattended,
     /// A Cedar policy file in place of the shipped one.
     pub policy: Option<PathBuf>,
 }
@@ -124,6 +127,16 @@ impl Audit {
             age: self.retain_days.map(|days| day * days),
         }
     }
+}
+
+/// What becomes of a question that nobody is there to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unattended {
+    /// The agent is told so at once.
+    Refuse,
+    /// It waits for whoever looks at the queue, until its deadline.
+    Queue,
 }
 
 /// How agents are run.
@@ -256,6 +269,7 @@ impl Default for Approvals {
         Self {
             deadline_seconds: 24 * 60 * 60,
             self_approval: true,
+            unattended: Unattended::Refuse,
             policy: None,
         }
     }

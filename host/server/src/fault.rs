@@ -67,6 +67,14 @@ impl Fault {
         fault
     }
 
+    /// A field of the request that the caller has to change, with a reason of its own.
+    pub fn invalid_as(reason: &'static str, field: &str, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            ..Self::invalid(field, message)
+        }
+    }
+
     /// Input that breaks the agent's schema.
     pub fn schema(agent: &str, violations: &[Violation]) -> Self {
         let first = violations

@@ -13,7 +13,7 @@ use nexus_audit::{Audit, Event, EventKind, SigningKey};
 use nexus_effects::http::{Egress, EgressOptions};
 use nexus_effects::memory::Memory;
 use nexus_forge::Forge;
-use nexus_gate::{Gate, Policy};
+use nexus_gate::Gate;
 use nexus_proto::v1;
 use nexus_runtime::{HostLimits, Runtime, Services};
 use nexus_store::{Blobs, RedbStore, Store};
@@ -22,9 +22,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::auth::Tokens;
-use crate::config::Config;
+use crate::config::{Config, Unattended};
 use crate::keys::{self, Missing};
 use crate::lock::EmergencyLock;
+use crate::policy::{self, HostPolicy};
 use crate::publish::Reviews;
 
 /// Everything that serves requests. A handle: clones share all of it.
@@ -44,6 +45,8 @@ pub struct Host {
     pub reviews: Reviews,
     /// What stops everything at once.
     pub(crate) lock: EmergencyLock,
+    /// What they may do.
+    pub policy: HostPolicy,
 }
 
 impl Host {
@@ -61,20 +64,19 @@ impl Host {
         let tokens = Tokens::open(Arc::clone(&store), audit.clone()).await?;
         tokens.ensure_operator(&in_data("operator.token")).await?;
         let lock = EmergencyLock::open(&data_dir, Arc::clone(&store), audit.clone()).await?;
+        let (policy, policy_source) = policy::at_start(config)?;
         let gate = Gate::open(nexus_gate::Options {
+            policy_source,
             approvers: Arc::new(tokens.clone()),
             lock: lock.in_memory(),
             deadline: config.approvals.deadline(),
             self_approval: config.approvals.self_approval,
-            ..nexus_gate::Options::new(
-                Arc::clone(&store),
-                audit.clone(),
-                vault.clone(),
-                policy(config)?,
-            )
+            queue_unattended: config.approvals.unattended == Unattended::Queue,
+            ..nexus_gate::Options::new(Arc::clone(&store), audit.clone(), vault.clone(), policy)
         })
         .await
         .context("failed to open the gate")?;
+        let policy = HostPolicy::new(gate.clone(), config);
         let egress = Arc::new(Egress::new(egress(config, listening)?)?);
         let memory = Memory::new(Arc::clone(&store), audit.clone());
 
@@ -116,6 +118,7 @@ impl Host {
             tokens,
             reviews: Reviews::default(),
             lock,
+            policy,
         })
     }
 
@@ -210,19 +213,6 @@ fn private_dir(dir: &Path) -> anyhow::Result<()> {
                 dir.display()
             )
         })
-}
-
-fn policy(config: &Config) -> anyhow::Result<Policy> {
-    let Some(path) = &config.approvals.policy else {
-        return Ok(Policy::shipped());
-    };
-    let text = read(path)?;
-    Policy::parse(&text).with_context(|| {
-        format!(
-            "the policy {} is refused; the host does not start on a policy that it can't evaluate",
-            path.display()
-        )
-    })
 }
 
 fn egress(config: &Config, listening: SocketAddr) -> anyhow::Result<EgressOptions> {

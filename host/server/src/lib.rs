@@ -16,6 +16,7 @@ pub mod keys;
 mod lock;
 mod names;
 mod paging;
+mod policy;
 mod publish;
 mod requests;
 mod retention;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nexus_forge::ReviewEnd;
-use nexus_gate::{Approval, ApprovalId, Observer, Principal, Refusal, StartError, kind};
+use nexus_gate::{Approval, ApprovalId, Observer, Refusal, StartError, kind};
 use nexus_manifest::{AgentName, Digest};
 use nexus_runtime::{
     CompileError, Generation, PrepareError, Prepared, Publish, PublishError, Runtime,
@@ -79,15 +79,15 @@ impl Reviews {
 pub(crate) async fn begin(
     host: &Host,
     prepared: Prepared,
-    principal: &Principal,
+    publish: Publish,
 ) -> Result<Published, Status> {
     let (asked, asking) = oneshot::channel();
     let (end, done) = watch::channel(None);
     let key = (prepared.agent().clone(), prepared.permissions_digest);
-    let (runtime, principal) = (host.runtime.clone(), principal.clone());
+    let runtime = host.runtime.clone();
     let watcher = Watcher(Mutex::new(Some(asked)));
     tokio::spawn(async move {
-        let published = publish(&runtime, prepared, &principal, &watcher).await;
+        let published = go_live(&runtime, prepared, publish, &watcher).await;
         // Nobody may be waiting any more.
         let _ = end.send(Some(published));
     });
@@ -146,15 +146,15 @@ pub(crate) async fn forged(
     Err(fault.with("agent", agent.as_str()).into())
 }
 
-async fn publish(
+async fn go_live(
     runtime: &Runtime,
     prepared: Prepared,
-    principal: &Principal,
+    publish: Publish,
     watcher: &Watcher,
 ) -> Result<Arc<Generation>, Status> {
     let origin = Map::from_iter([("mode".to_owned(), json!("upload"))]);
-    let replaces = runtime.replaces(prepared.agent(), principal);
-    let action = prepared.action(principal, origin, replaces.as_ref());
+    let replaces = runtime.replaces(prepared.agent(), &publish.owner);
+    let action = prepared.action(&publish.owner, origin, replaces.as_ref());
     let payload = action.payload.clone();
     let checked = runtime
         .services()
@@ -168,7 +168,7 @@ async fn publish(
         .take();
     let permit = checked.map_err(|refusal| refuse_review(prepared.agent(), &refusal))?;
     let published = runtime
-        .publish_permitted(permit, &payload, prepared, Publish::by(principal.clone()))
+        .publish_permitted(permit, &payload, prepared, publish)
         .await;
     published.map_err(refuse_publish)
 }

@@ -12,12 +12,13 @@ use nexus_proto::v1::audit_service_server::AuditServiceServer;
 use nexus_proto::v1::forge_service_server::ForgeServiceServer;
 use nexus_proto::v1::invocation_service_server::InvocationServiceServer;
 use nexus_proto::v1::memory_service_server::MemoryServiceServer;
+use nexus_proto::v1::policy_service_server::PolicyServiceServer;
 use nexus_proto::v1::system_service_server::SystemServiceServer;
 use nexus_proto::v1::vault_service_server::VaultServiceServer;
 use nexus_vault::ExposeSecret as _;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tower::Layer as _;
@@ -27,6 +28,7 @@ use crate::config::{self, Config};
 use crate::doors::{Tls, incoming};
 use crate::head::HeadLayer;
 use crate::host::Host;
+use crate::policy::HostPolicy;
 use crate::requests::Requests;
 use crate::service;
 
@@ -115,6 +117,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context("failed to shut other processes of this user out of the memory")?;
     tell_recovery(&host).await?;
+    // Before anybody knows that the host is up: the signal would end a process that has no ear for it.
+    let reload = signal(SignalKind::hangup())?;
+    tokio::spawn(reread(host.policy.clone(), reload));
     announce(&url)?;
     tracing::info!(%address, data = %host.data_dir.display(), "serving");
 
@@ -219,6 +224,13 @@ async fn run(
             }
         ))
         .add_service(service!(
+            PolicyServiceServer,
+            service::policy::Policies {
+                policy: host.policy.clone(),
+                runtime: host.runtime.clone()
+            }
+        ))
+        .add_service(service!(
             AuditServiceServer,
             service::audit::Trail {
                 audit: services.audit.clone()
@@ -282,6 +294,13 @@ async fn tell_recovery(host: &Host) -> anyhow::Result<()> {
         text.expose_secret()
     )?;
     Ok(())
+}
+
+/// Reads the policy file again whenever that is asked for, by SIGHUP.
+async fn reread(policy: HostPolicy, mut hangups: Signal) {
+    while hangups.recv().await.is_some() {
+        policy.reload().await;
+    }
 }
 
 /// Returns when a stop was asked for.

@@ -447,7 +447,7 @@ async fn c9_5_6_long_work_is_checked_against_the_policy_in_force_at_each_action(
     let waiting = house.bring::<Http>(house::order());
     house.next(nexus_gate::State::Pending).await;
     let strict = r#"@id("nothing") forbid (principal, action, resource);"#;
-    house.gate.set_policy(Policy::parse(strict)?).await;
+    house.set_policy(Policy::parse(strict)?).await;
     assert_eq!(waiting.await?.unwrap_err(), Refusal::Cancelled);
     let refused = permit.start(&house::put().payload).await;
     assert!(

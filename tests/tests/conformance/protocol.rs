@@ -96,7 +96,7 @@ async fn a3_a_change_of_target_parameters_or_policy_voids_the_approval() -> anyh
     );
     let permit = approved(&mut house).await?;
     let lenient = Policy::parse(r#"@id("all") permit (principal, action, resource);"#)?;
-    house.gate.set_policy(lenient).await;
+    house.set_policy(lenient).await;
     let refused = permit.start(&house::order().payload).await;
     assert!(
         matches!(refused, Err(StartError::PolicyChanged)),

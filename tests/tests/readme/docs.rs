@@ -136,8 +136,9 @@ fn every_reason_of_an_error_is_documented_and_no_other() {
 /// The reasons that a source gives to its faults: the first text in the call of a constructor.
 fn reasons(source: &str) -> Vec<String> {
     // Of `Fault`, by that name or as `Self`.
-    const CONSTRUCTORS: [&str; 4] = [
+    const CONSTRUCTORS: [&str; 5] = [
         "::new(",
+        "::invalid_as(",
         "::precondition(",
         "::exhausted(",
         "::unavailable(",

@@ -3,6 +3,7 @@
 
 mod docs;
 mod markdown;
+mod recipes;
 mod session;
 
 use std::net::TcpListener;

@@ -33,15 +33,16 @@ pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<A
     let sequence = state.next_sequence();
     let context = state.context().clone();
     let action = bus::call_action(context, sequence, state.labels(), &peer, payload.clone());
-    let invoke = Invoke {
+    let mut invoke = Invoke {
         agent: peer,
         input,
         principal: state.context().principal.clone(),
         root: state.context().root,
-        chain: Some(state.chain()),
+        chain: None,
         request_id: None,
         timeout: None,
     };
+    let chain = state.chain();
     let services = state.services().clone();
     let runtime = state.runtime().clone();
     let observer = state.observer();
@@ -51,6 +52,7 @@ pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<A
             .check::<kind::BusCall>(action, &*observer)
             .await
             .map_err(refused)?;
+        invoke.chain = Some(chain.led_by(permit.action().class));
         let receipt = bus::start(permit, &payload).await.map_err(failed)?;
         let running = match runtime.invoke(invoke).await {
             Ok(running) => running,

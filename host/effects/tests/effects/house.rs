@@ -13,7 +13,8 @@ use nexus_effects::Error;
 use nexus_effects::http::{Egress, EgressOptions, Network, Request, Response, Timeouts};
 use nexus_effects::memory::Memory;
 use nexus_gate::{
-    Action, Context, Gate, InvocationId, Kind, Options, Permit, Policy, Principal, RootOrigin, kind,
+    Action, Context, EffectClass, Gate, InvocationId, Kind, Options, Permit, Policy, Principal,
+    RootOrigin, kind,
 };
 use nexus_manifest::{Digest, Manifest, Method, Origin};
 use nexus_store::{RedbStore, Store};
@@ -74,6 +75,8 @@ impl House {
             invocation: self.invocation,
             root: RootOrigin::Interactive,
             chain: Vec::new(),
+            chain_class: EffectClass::Read,
+            reviewed: true,
             labels: BTreeSet::new(),
         })
     }

@@ -132,6 +132,7 @@ pub(crate) fn request(agent: &str, words: &str, mode: Mode) -> Request {
         inputs: Vec::new(),
         validate_only: false,
         principal: anna(),
+        decides: true,
     }
 }
 

@@ -165,7 +165,7 @@ async fn another_policy_voids_what_the_old_one_permitted() {
     let waiting = house.bring::<Http>(order());
     house.next(State::Pending).await;
     let lenient = Policy::parse(r#"@id("all") permit (principal, action, resource);"#).unwrap();
-    house.gate.set_policy(lenient).await;
+    house.set_policy(lenient).await;
     assert_eq!(waiting.await.unwrap().unwrap_err(), Refusal::Cancelled);
     assert_eq!(
         approved.start(&order().payload).await.unwrap_err(),

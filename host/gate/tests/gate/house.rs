@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use nexus_audit::{Audit, EventKind, Record, SigningKey};
 use nexus_gate::{
     Action, ActionKind, Approval, Context, EffectClass, Filter, Gate, InvocationId, Kind, Options,
-    Page, Payload, Permit, Policy, Principal, Refusal, RootOrigin, State,
+    Page, Payload, Permit, Policy, PolicyChange, PolicySource, Principal, Refusal, RootOrigin,
+    State,
 };
 use nexus_manifest::{Digest, Manifest};
 use nexus_store::{
@@ -159,6 +160,16 @@ impl House {
         }
     }
 
+    pub(crate) async fn set_policy(&self, policy: Policy) {
+        let change = PolicyChange {
+            policy,
+            source: PolicySource::Set,
+            principal: alice(),
+            replaces: None,
+        };
+        self.gate.set_policy(change).await.unwrap();
+    }
+
     /// Brings an action on a task of its own, as an invocation would.
     pub(crate) fn bring<K: Kind>(&self, action: Action) -> JoinHandle<Result<Permit<K>, Refusal>> {
         let gate = self.gate.clone();
@@ -217,6 +228,8 @@ pub(crate) fn context() -> Context {
         invocation: InvocationId::new(),
         root: RootOrigin::Interactive,
         chain: Vec::new(),
+        chain_class: EffectClass::Read,
+        reviewed: true,
         labels: BTreeSet::new(),
     }
 }

@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nexus_gate::{
-    Action, ActionKind, Answer, EffectClass, Label, Policy, PolicyError, Question, RootOrigin,
+    Action, ActionKind, Answer, EffectClass, Facts, Label, Policy, PolicyError, Question,
+    RootOrigin,
 };
 use nexus_manifest::Manifest;
 
 use crate::house::{MANIFEST, action};
 
 fn asked(policy: &Policy, action: &Action) -> (Option<u32>, Vec<String>) {
-    match &*policy.answer(Question::of(action)) {
+    match &*policy.answer(Question::of(action, Facts::default())) {
         Answer::Permitted {
             approvals,
             policies,
@@ -184,26 +185,28 @@ fn a_policy_sees_everything_the_schema_names() {
     let policy = Policy::parse(
         r#"
         @id("all-of-it")
-        permit (principal == Agent::"eth-tracker", action == Action::"external", resource == Target::"https://api.example.com/v1/orders?x=1")
+        permit (principal == Agent::"eth-tracker", action == Action::"external", resource == Target::"https://api.example.com/v1/orders?x=9f86d081884c7d659a2feaa0c55ad015")
         when {
           context.approvals == 2 && context.class == "external" && context.capability == "http" && context.verb == "POST" &&
           context.component like "sha256:*" && context.person == "operator" && context.origin == "mcp" &&
           context.depth == 1 && context.chain.contains(Agent::"planner") && context.labels.contains("untrusted") &&
           context.host_kind == "name" && context has scheme && context.scheme == "https" &&
           context has host && context.host == "api.example.com" && context has port && context.port == 443 &&
-          context has path && context.path == "/v1/orders" && !context.free_permissions
+          context has path && context.path == "/v1/orders" && !context.free_permissions &&
+          context.chain_class == "internal" && context.high_entropy && !context.first_use
         };
         "#,
     )
     .unwrap();
     let mut order = of_class(
         "http",
-        "https://api.example.com/v1/orders?x=1",
+        "https://api.example.com/v1/orders?x=9f86d081884c7d659a2feaa0c55ad015",
         EffectClass::External,
     );
     let context = Arc::make_mut(&mut order.context);
     context.root = RootOrigin::Mcp;
     context.chain = vec!["planner".parse().unwrap()];
+    context.chain_class = EffectClass::Internal;
     context.labels.insert(Label::Untrusted);
     assert_eq!(
         asked(&policy, &order),
@@ -225,7 +228,7 @@ fn answers_do_not_depend_on_what_was_asked_before() {
                 EffectClass::Read
             };
             let target = format!("https://api.example.com/v1/{number}");
-            let question = Question::of(&of_class("http", &target, class));
+            let question = Question::of(&of_class("http", &target, class), Facts::default());
             let answer = policy.answer(question.clone());
             if number % 500 == 0 {
                 assert_eq!(

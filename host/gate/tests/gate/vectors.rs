@@ -44,6 +44,8 @@ fn action(value: &Value) -> (Action, PolicyVersion) {
         invocation: read(&value["invocation"]),
         root: read(&value["origin"]),
         chain: read(&value["chain"]),
+        chain_class: context().chain_class,
+        reviewed: true,
         labels: BTreeSet::new(),
         manifest: context().manifest,
     };

@@ -2,6 +2,7 @@
 
 mod forge;
 mod keep;
+mod policy;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use self::{
     forge::{Forge, ForgeCreate},
     keep::{Audit, Lock, Memory, Tokens, Vault},
+    policy::{Explain, Policy},
     run::{Agents, Approvals, Invocations, Invoke},
     values::Mode,
 };
@@ -105,6 +107,9 @@ pub(crate) enum Command {
     /// Decide what waits for a person
     #[command(subcommand)]
     Approvals(Approvals),
+    /// Say what agents may do, and try it out
+    #[command(subcommand)]
+    Policy(Policy),
     /// Keep secrets that agents use and never see
     #[command(subcommand)]
     Vault(Vault),

@@ -13,7 +13,8 @@ use nexus_proto::v1::{
     agent_service_client::AgentServiceClient, approval_service_client::ApprovalServiceClient,
     audit_service_client::AuditServiceClient, forge_service_client::ForgeServiceClient,
     invocation_service_client::InvocationServiceClient, memory_service_client::MemoryServiceClient,
-    system_service_client::SystemServiceClient, vault_service_client::VaultServiceClient,
+    policy_service_client::PolicyServiceClient, system_service_client::SystemServiceClient,
+    vault_service_client::VaultServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -155,6 +156,7 @@ services!(
     forge: ForgeServiceClient,
     invocations: InvocationServiceClient,
     memory: MemoryServiceClient,
+    policy: PolicyServiceClient,
     system: SystemServiceClient,
     vault: VaultServiceClient,
 );

@@ -5,7 +5,8 @@ use std::io::{IsTerminal as _, stderr};
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use nexus_proto::v1::{
-    GetInvocationRequest, Invocation, Progress, StartInvocationRequest, WatchInvocationRequest,
+    GetInvocationRequest, Invocation, Progress, RootOrigin, StartInvocationRequest,
+    WatchInvocationRequest,
     invocation::{Outcome, State},
     invocation_event::Event,
 };
@@ -44,6 +45,7 @@ pub(crate) async fn run(
         input,
         request_id: arguments.request_id,
         timeout,
+        root_origin: RootOrigin::from(arguments.origin).into(),
     };
     let started = client
         .invocations()

@@ -37,6 +37,7 @@ named!(
     DeployAgentResponse,
     Entry,
     Event,
+    Explanation,
     ForgeEvent,
     ForgedAgent,
     Generation,
@@ -46,6 +47,7 @@ named!(
     InvocationEvent,
     Lineage,
     Lock,
+    Policy,
     Secret,
     Token,
 );

@@ -19,6 +19,7 @@ mod lock;
 mod memory;
 pub(crate) mod output;
 mod pack;
+mod policy;
 pub(crate) mod prompt;
 mod seen;
 pub(crate) mod text;
@@ -90,6 +91,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Invoke(arguments) => invoke::run(arguments, &connect()?, &output).await,
         Command::Invocations(command) => invocations::run(command, &connect()?, &output).await,
         Command::Approvals(command) => approvals::run(command, &connect()?, &output).await,
+        Command::Policy(command) => policy::run(command, &cli.global, &output).await,
         Command::Vault(command) => vault::run(command, &cli.global, &output).await,
         Command::Memory(command) => memory::run(command, &connect()?, &output).await,
         Command::Tokens(command) => tokens::run(command, &connect()?, &output).await,

@@ -1,8 +1,9 @@
 //! Approvals.
 
-use nexus_gate::{ActionKind, Approval, EffectClass, RootOrigin, State as ApprovalState};
+use nexus_gate::{ActionKind, Approval, RootOrigin, State as ApprovalState};
 use nexus_proto::v1;
 
+use super::policy::class;
 use super::timestamp;
 
 /// An approval for the wire.
@@ -33,13 +34,7 @@ pub(crate) fn approval(approval: &Approval) -> v1::Approval {
         capability: approval.capability.to_string(),
         verb: approval.verb.clone(),
         target: approval.target.clone(),
-        effect_class: match approval.class {
-            EffectClass::Read => v1::EffectClass::Read,
-            EffectClass::Internal => v1::EffectClass::Internal,
-            EffectClass::External => v1::EffectClass::External,
-            EffectClass::Irreversible => v1::EffectClass::Irreversible,
-        }
-        .into(),
+        effect_class: class(approval.class).into(),
         labels: approval.labels.iter().map(ToString::to_string).collect(),
         root_origin: match approval.root {
             RootOrigin::Interactive => v1::RootOrigin::Interactive,

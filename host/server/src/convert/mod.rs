@@ -6,6 +6,7 @@ mod audit;
 mod forge;
 mod invocation;
 mod permission;
+mod policy;
 mod time;
 
 pub(crate) use agent::{agent, agent_event, etag, generation};
@@ -14,4 +15,5 @@ pub(crate) use audit::{checkpoint, event};
 pub(crate) use forge::{forge_event, forged_agent, lineage};
 pub(crate) use invocation::{invocation, invocation_event, invocation_state};
 pub(crate) use permission::permissions;
+pub(crate) use policy::{action_kind, effect_class, explanation, policy, root_origin};
 pub(crate) use time::{duration, from_duration, now, timestamp};

@@ -8,7 +8,7 @@ use nexus_gate::{ApprovalId, State, Verdict};
 use nexus_manifest::{AgentName, Digest, DigestError, Manifest};
 use nexus_proto::v1;
 use nexus_proto::v1::agent_service_server::AgentService;
-use nexus_runtime::{AgentChange, Generation, GenerationInfo, PublishError};
+use nexus_runtime::{AgentChange, Generation, GenerationInfo, Publish, PublishError};
 use tonic::{Request, Response, Status, Streaming};
 
 use self::upload::Upload;
@@ -280,7 +280,11 @@ async fn deploy(
             .runtime
             .replaces(&manifest.name, &caller.principal)
             .is_none();
-    let published = match publish::begin(&host, prepared, &caller.principal).await? {
+    let publish = Publish {
+        reviewed: decided,
+        ..Publish::by(caller.principal.clone())
+    };
+    let published = match publish::begin(&host, prepared, publish).await? {
         Published::Review(review) if decided => {
             Published::Live(accept(&host, review, &caller).await?)
         }

@@ -47,6 +47,7 @@ impl ForgeService for Forging {
                 .collect::<Result<_, _>>()?,
             words: request.words,
             validate_only: request.validate_only,
+            decides: caller.role.decides(),
             principal: caller.principal,
         };
         if !id.is_empty() {

@@ -29,13 +29,14 @@ impl InvocationService for Invocations {
     ) -> Result<Response<v1::Invocation>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
+        let root = origin(&caller, request.root_origin())?;
         let running = self
             .start(
                 &request.name,
                 request.input,
                 request.request_id,
                 request.timeout,
-                &caller,
+                (&caller, root),
             )
             .await?;
         // The invocation has its own task: a client that goes away ends this wait, nothing else.
@@ -53,13 +54,14 @@ impl InvocationService for Invocations {
     ) -> Result<Response<v1::Invocation>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
+        let root = origin(&caller, request.root_origin())?;
         let running = self
             .start(
                 &request.name,
                 request.input,
                 request.request_id,
                 request.timeout,
-                &caller,
+                (&caller, root),
             )
             .await?;
         Ok(Response::new(convert::invocation(&running.record())))
@@ -183,7 +185,7 @@ impl Invocations {
         input: String,
         request_id: String,
         timeout: Option<prost_types::Duration>,
-        caller: &Caller,
+        (caller, root): (&Caller, RootOrigin),
     ) -> Result<Running, Status> {
         let agent = names::agent("name", name)?;
         let timeout: Option<Duration> = timeout
@@ -200,7 +202,7 @@ impl Invocations {
                 input
             },
             principal: caller.principal.clone(),
-            root: RootOrigin::Interactive,
+            root,
             chain: None,
             request_id: Some(request_id).filter(|id| !id.is_empty()),
             timeout,
@@ -227,6 +229,20 @@ impl Invocations {
             .ok_or_else(unknown)?;
         Ok(record)
     }
+}
+
+/// What began the call. A client may say that it was somebody else only if it may set the policy as
+/// well: a policy can be laxer with other origins.
+fn origin(caller: &Caller, origin: v1::RootOrigin) -> Result<RootOrigin, Status> {
+    let origin = convert::root_origin(origin);
+    if origin == RootOrigin::Interactive || caller.role == Role::Operator {
+        return Ok(origin);
+    }
+    let message = format!(
+        "a token of role {} begins calls of the origin interactive only; leave root_origin unset",
+        caller.role
+    );
+    Err(Fault::new(Code::PermissionDenied, "ORIGIN_NOT_ALLOWED", message).into())
 }
 
 /// Callers see their own invocations; those who run and approve see all.

@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod forge;
 pub(crate) mod invocations;
 pub(crate) mod memory;
+pub(crate) mod policy;
 pub(crate) mod system;
 pub(crate) mod vault;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use nexus_effects::http::Request;
-use nexus_gate::{Context, InvocationId, Principal, RootOrigin, kind};
+use nexus_gate::{Context, EffectClass, InvocationId, Principal, RootOrigin, kind};
 use nexus_manifest::{Digest, Manifest, Method};
 
 use crate::figure::{Figure, median};
@@ -38,6 +38,8 @@ async fn rounds() -> anyhow::Result<Vec<Figure>> {
         invocation: InvocationId::new(),
         root: RootOrigin::Interactive,
         chain: Vec::new(),
+        chain_class: EffectClass::Read,
+        reviewed: true,
         labels: BTreeSet::new(),
     });
     let mut times = Vec::new();

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::values::duration;
+use super::values::{OriginName, duration};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Agents {
@@ -77,6 +77,9 @@ pub(crate) struct Invoke {
     /// Make a repeat of this command harmless by giving both the same id
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     pub(crate) request_id: String,
+    /// Say what began the call; other than interactive for operators only
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) origin: OriginName,
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,9 @@
 use std::{str::FromStr, time::Duration};
 
 use clap::ValueEnum;
-use nexus_proto::v1::{ForgeMode, InputParameter, Role, input_parameter};
+use nexus_proto::v1::{
+    ActionKind, EffectClass, ForgeMode, InputParameter, Role, RootOrigin, input_parameter,
+};
 
 /// How the forge gets source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -22,6 +24,81 @@ impl From<Mode> for ForgeMode {
             Mode::Template => Self::Template,
             Mode::Source => Self::Source,
             Mode::Model => Self::Model,
+        }
+    }
+}
+
+/// What kind of thing an action is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum KindName {
+    /// An agent does something
+    #[default]
+    Effect,
+    /// A component becomes callable
+    Publish,
+    /// A right is given
+    Grant,
+    /// A secret's value becomes visible to an agent
+    Reveal,
+}
+
+impl From<KindName> for ActionKind {
+    fn from(kind: KindName) -> Self {
+        match kind {
+            KindName::Effect => Self::Effect,
+            KindName::Publish => Self::Publish,
+            KindName::Grant => Self::Grant,
+            KindName::Reveal => Self::Reveal,
+        }
+    }
+}
+
+/// How far an effect reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum ClassName {
+    /// Changes nothing
+    #[default]
+    Read,
+    /// Changes what the host holds
+    Internal,
+    /// Leaves the host
+    External,
+    /// Cannot be taken back
+    Irreversible,
+}
+
+impl From<ClassName> for EffectClass {
+    fn from(class: ClassName) -> Self {
+        match class {
+            ClassName::Read => Self::Read,
+            ClassName::Internal => Self::Internal,
+            ClassName::External => Self::External,
+            ClassName::Irreversible => Self::Irreversible,
+        }
+    }
+}
+
+/// What began a chain of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum OriginName {
+    /// A person or their program
+    #[default]
+    Interactive,
+    /// The clock; nobody is there to answer
+    Schedule,
+    /// Data that arrived; nobody is there to answer
+    Ingest,
+    /// A model, with a person behind it
+    Mcp,
+}
+
+impl From<OriginName> for RootOrigin {
+    fn from(origin: OriginName) -> Self {
+        match origin {
+            OriginName::Interactive => Self::Interactive,
+            OriginName::Schedule => Self::Schedule,
+            OriginName::Ingest => Self::Ingest,
+            OriginName::Mcp => Self::Mcp,
         }
     }
 }

@@ -6,5 +6,6 @@ pub(crate) mod audit;
 pub(crate) mod forge;
 pub(crate) mod invocation;
 pub(crate) mod lock;
+pub(crate) mod policy;
 pub(crate) mod secret;
 pub(crate) mod token;

@@ -1,0 +1,8 @@
+//! The policy as operators meet it: set, kept, read again, refused, explained; and what it makes of an
+//! agent's actions.
+
+mod change;
+mod desk;
+mod explain;
+mod origins;
+mod people;
