@@ -47,6 +47,10 @@ kinds! {
     ApprovalExpired => "approval_expired",
     /// What was to be decided is no longer wanted.
     ApprovalCancelled => "approval_cancelled",
+    /// A person's word began to hold for later actions, too.
+    GrantCreated => "grant_created",
+    /// It holds no more.
+    GrantDeleted => "grant_deleted",
     /// An effect is about to begin. Durable before it does.
     EffectStarted => "effect_started",
     /// An effect ended, well or not.

@@ -15,6 +15,14 @@ pub fn call_payload(tags: &[Tag], input: &str) -> Payload {
     Payload::new(json!({ "tags": tags })).with_part("input", "application/json", input.to_owned())
 }
 
+/// The JSON input that a call carries.
+pub fn input(payload: &Payload) -> Result<String, Error> {
+    let bytes = payload.part("input").map(|part| part.bytes.to_vec());
+    bytes
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| Error::Invalid("the call has no input".to_owned()))
+}
+
 /// The action that calls a peer, as it is given to the gate.
 pub fn call_action(
     context: Arc<Context>,

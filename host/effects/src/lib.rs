@@ -13,6 +13,8 @@ pub mod leak;
 pub mod memory;
 pub mod operator_egress;
 pub mod secret;
+mod shapes;
 mod show;
 
 pub use error::Error;
+pub use shapes::Shapes;

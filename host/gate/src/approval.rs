@@ -7,9 +7,10 @@ use std::str::FromStr;
 use nexus_manifest::{AgentName, Digest};
 use serde::{Deserialize, Serialize};
 
+use crate::standing;
 use crate::{
-    ActionKind, ApprovalId, EffectClass, InvocationId, Label, PolicyVersion, Principal, RootOrigin,
-    Vote,
+    ActionKind, ApprovalId, EffectClass, InvocationId, Label, Payload, PolicyVersion, Principal,
+    RootOrigin, Scope, Vote,
 };
 
 /// Where an approval stands.
@@ -131,16 +132,29 @@ pub struct Approval {
     pub required: u32,
     /// The complete action, for reading: nothing is cut.
     pub rendering: String,
+    /// What may be remembered of it, the narrowest first.
+    pub suggestions: Vec<Scope>,
     /// When it was asked, in milliseconds since the epoch.
     pub created_ms: u64,
     /// When it expires.
     pub deadline_ms: u64,
     /// Where it stands.
     pub state: State,
+    /// The question in whose place a person put this one.
+    pub edited_from: Option<ApprovalId>,
+    /// What the action carries, as it would be sent.
+    pub payload: Payload,
     /// Who said what, in order.
     pub decisions: Vec<Vote>,
     /// Why it was cancelled.
     pub cancel_reason: Option<String>,
+}
+
+impl Approval {
+    /// Why no standing yes may come of it, if none may.
+    pub fn never_remembered(&self) -> Option<&'static str> {
+        standing::never_allowed(self.class, self.required, &self.labels)
+    }
 }
 
 /// Which approvals to list.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use nexus_audit::EventKind;
+use nexus_manifest::Digest;
 use nexus_store::Commit;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -10,55 +11,124 @@ use tokio::time::Instant;
 
 use crate::approval::{Approval, State};
 use crate::book::End;
+use crate::edit::{Regate, Replacement};
 use crate::errors::Refusal;
-use crate::gate::{Inner, MAX_ASKED_BYTES, now_ms};
+use crate::gate::{Inner, now_ms};
 use crate::observer::Observer;
 use crate::permit::Grant;
-use crate::{ApprovalId, Nonce, RootOrigin, events, records, rendering};
+use crate::{ApprovalId, Nonce, RootOrigin, Vote, events, records, rendering, standing};
+
+/// A question before it is put.
+struct Draft {
+    grant: Grant,
+    required: u32,
+    id: ApprovalId,
+    /// The question whose place it takes, and the word of the one who edited it.
+    from: Option<(ApprovalId, Vote)>,
+}
+
+/// What came of a question.
+enum Answered {
+    Approved(Grant),
+    Edited(Box<Replacement>),
+}
 
 impl Inner {
-    /// Writes the question and waits. The grant comes back with its approval in it.
+    /// Writes the question and waits. The grant comes back with its approval in it; if a person changed
+    /// the action, it is the grant of what they put in its place.
     pub(crate) async fn ask(
         self: &Arc<Self>,
-        mut grant: Grant,
+        grant: Grant,
         required: u32,
         observer: &dyn Observer,
+        regate: Arc<Regate>,
     ) -> Result<Grant, Refusal> {
-        let unavailable = |error: &dyn std::fmt::Display| Refusal::Unavailable(error.to_string());
-        let nonce = Nonce::new().map_err(|error| unavailable(&error))?;
-        let canonical = grant
-            .ask(nonce)
-            .map_err(|error| Refusal::Invalid(error.to_string()))?;
-        let (action, digest) = (&grant.action, grant.digest);
-        let parts: usize = action
-            .payload
-            .parts
-            .iter()
-            .map(|part| part.bytes.len())
-            .sum();
-        let bytes = canonical.len() + parts;
-        if bytes > MAX_ASKED_BYTES {
-            let text = format!(
-                "a person would have to approve this, and its {bytes} bytes are more than the {MAX_ASKED_BYTES} that can be shown"
-            );
-            return Err(self.refuse(action, &digest, &grant.policies, Refusal::Invalid(text)));
+        let mut draft = Draft {
+            grant,
+            required,
+            id: ApprovalId::new(),
+            from: None,
+        };
+        let mut landed = None;
+        loop {
+            match self.put(draft, observer, &regate, landed.take()).await? {
+                Answered::Approved(grant) => return Ok(grant),
+                Answered::Edited(replacement) => {
+                    let Replacement {
+                        mut grant,
+                        required,
+                        id,
+                        from,
+                        vote,
+                        landed: told,
+                    } = *replacement;
+                    grant.edited = true;
+                    landed = Some(told);
+                    draft = Draft {
+                        grant,
+                        required,
+                        id,
+                        from: Some((from, vote)),
+                    };
+                }
+            }
+        }
+    }
+
+    async fn put(
+        self: &Arc<Self>,
+        draft: Draft,
+        observer: &dyn Observer,
+        regate: &Arc<Regate>,
+        told: Option<oneshot::Sender<Result<(), String>>>,
+    ) -> Result<Answered, Refusal> {
+        let Draft {
+            mut grant,
+            required,
+            id,
+            from,
+        } = draft;
+        let (action, digest) = (grant.action.clone(), grant.digest);
+        if let Err(text) = grant.fits_a_person() {
+            return Err(self.refuse(&action, &digest, &grant.policies, Refusal::Invalid(text)));
         }
         if self.is_unattended(action.context.root) {
-            return Err(self.refuse(action, &digest, &grant.policies, Refusal::Unattended));
+            return Err(self.refuse(&action, &digest, &grant.policies, Refusal::Unattended));
         }
+        let unavailable = |error: &dyn std::fmt::Display| Refusal::Unavailable(error.to_string());
+        let nonce = Nonce::new().map_err(|error| unavailable(&error))?;
+        let canonical = grant.ask(nonce).map_err(|error| unavailable(&error))?;
         let canonical = String::from_utf8(canonical).map_err(|error| unavailable(&error))?;
 
-        let mut approval = self.question(&grant, required);
+        let mut approval = self.question(id, &grant, required);
+        let mut votes = None;
+        if let Some((from, vote)) = from {
+            approval.edited_from = Some(from);
+            approval.decisions.push(vote.clone());
+            votes = Some((from, vote));
+        }
         let (waiter, answer) = oneshot::channel();
         let deadline = Instant::now() + self.deadline;
-        approval.state = self
-            .book()
-            .enter(approval.id, &approval.agent, deadline, waiter);
+        // Who edited it has said yes to it.
+        let decided = approval.decisions.len() as u64 >= u64::from(required);
+        if decided {
+            approval.state = State::Approved;
+            self.book().enter_decided(id, &approval.agent, deadline);
+        } else {
+            approval.state = self.book().enter(
+                id,
+                &approval.agent,
+                group(&approval),
+                deadline,
+                waiter,
+                regate.clone(),
+            );
+        }
         self.timer.notify_one();
         // From here on, leaving early withdraws the question.
         let mut withdrawal = Withdrawal {
             gate: self.clone(),
-            id: approval.id,
+            id,
             landing: None,
             armed: true,
         };
@@ -72,29 +142,29 @@ impl Inner {
         let mut commit = Commit::new();
         records::insert(&self.vault, &approval, canonical, &mut commit)
             .map_err(|error| unavailable(&error))?;
-        let mut requested = events::of_action(
-            EventKind::ApprovalRequested,
-            &grant.action,
-            &digest,
-            &grant.policies,
-            Some(approval.id),
-        );
-        requested = requested.outcome(approval.state.as_str());
-        self.audit.append(&mut commit, requested);
-        observer.waiting(&mut commit, &approval);
-        let id = approval.id;
+        self.record(&grant, &approval, votes, &mut commit);
+        if !decided {
+            observer.waiting(&mut commit, &approval);
+        }
         // On a task of its own: a question that is on its way to the disk can't be unasked half-way.
         let landing = self.runtime.spawn(self.clone().land(commit, approval));
         let landed = withdrawal.landing.insert(landing).await;
         withdrawal.landing = None;
-        let refused = match landed {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(error) = refused {
-            observer.resumed();
+        let landed = landed.unwrap_or_else(|error| Err(error.to_string()));
+        if let Some(told) = told {
+            // The editor may have left.
+            let _ = told.send(landed.clone());
+        }
+        if let Err(error) = landed {
+            if !decided {
+                observer.resumed();
+            }
             return Err(Refusal::Unavailable(error));
+        }
+        if decided {
+            withdrawal.armed = false;
+            grant.approved(id);
+            return Ok(Answered::Approved(grant));
         }
 
         observer.asked(id);
@@ -105,7 +175,11 @@ impl Inner {
                 // From here on the grant answers for it.
                 withdrawal.armed = false;
                 grant.approved(id);
-                Ok(grant)
+                Ok(Answered::Approved(grant))
+            }
+            End::Edited(replacement) => {
+                withdrawal.armed = false;
+                Ok(Answered::Edited(replacement))
             }
             End::Denied(reason) => {
                 withdrawal.armed = false;
@@ -116,6 +190,34 @@ impl Inner {
             End::Expired => Err(Refusal::Expired),
             End::Cancelled => Err(Refusal::Cancelled),
         }
+    }
+
+    /// Records that a person is asked, and the word of one who edited what is asked.
+    fn record(
+        &self,
+        grant: &Grant,
+        approval: &Approval,
+        edited: Option<(ApprovalId, Vote)>,
+        commit: &mut Commit,
+    ) {
+        let mut requested = events::of_action(
+            EventKind::ApprovalRequested,
+            &grant.action,
+            &grant.digest,
+            &grant.policies,
+            Some(approval.id),
+        )
+        .outcome(approval.state.as_str());
+        let Some((from, vote)) = edited else {
+            return self.audit.append(commit, requested);
+        };
+        requested.detail["edited_from"] = from.to_string().into();
+        self.audit.append(commit, requested);
+        let decided = events::of_row(EventKind::ApprovalDecided, &records::Row::of(approval))
+            .principal(vote.principal.as_str())
+            .outcome("approve")
+            .detail(serde_json::json!({ "edited_from": from.to_string() }));
+        self.audit.append(commit, decided);
     }
 
     /// Commits a question, and catches up if it was promoted from the queue before it was on disk.
@@ -142,12 +244,12 @@ impl Inner {
         !root.attended() && !self.queue_unattended
     }
 
-    fn question(&self, grant: &Grant, required: u32) -> Approval {
+    fn question(&self, id: ApprovalId, grant: &Grant, required: u32) -> Approval {
         let (action, context) = (&grant.action, &*grant.action.context);
         let created_ms = now_ms();
         let lifetime = u64::try_from(self.deadline.as_millis()).unwrap_or(u64::MAX);
         Approval {
-            id: ApprovalId::new(),
+            id,
             digest: grant.digest,
             policy: grant.version,
             kind: action.kind,
@@ -166,13 +268,37 @@ impl Inner {
             policies: grant.policies.clone(),
             required,
             rendering: rendering::render(action, &grant.digest, required, &grant.policies),
+            suggestions: standing::suggest(action),
             created_ms,
             deadline_ms: created_ms.saturating_add(lifetime),
             state: State::Pending,
+            edited_from: None,
+            payload: action.payload.clone(),
             decisions: Vec::new(),
             cancel_reason: None,
         }
     }
+}
+
+/// What a question has in common with every other that shows the same: all but the number of the call
+/// and of the invocation.
+fn group(approval: &Approval) -> Digest {
+    let shown = serde_json::json!([
+        approval.component,
+        approval.principal,
+        approval.root,
+        approval.chain,
+        approval.capability,
+        approval.verb,
+        approval.target,
+        approval.class,
+        approval.labels,
+        approval.required,
+        approval.policies,
+        approval.payload.fields,
+        standing::parts_digest(&approval.payload),
+    ]);
+    Digest::of(shown.to_string().as_bytes())
 }
 
 /// Withdraws a question when the one who waits goes away, once the question is on disk.

@@ -2,24 +2,28 @@
 //! and when they end. Everything here is derived; the store holds the truth.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
-use nexus_manifest::AgentName;
+use nexus_manifest::{AgentName, Digest};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::ApprovalId;
 use crate::approval::State;
+use crate::edit::{Regate, Replacement};
+use crate::rates::{Company, Rates};
 
 /// How many of an agent's questions are shown to people at a time: more would be waved through.
 pub const SHOWN_PER_AGENT: usize = 5;
 
 /// How a question ended, for the one who waits.
-#[derive(Debug)]
 pub(crate) enum End {
     Approved,
     Denied(Option<String>),
     Expired,
     Cancelled,
+    /// A person changed it: this is asked in its place.
+    Edited(Box<Replacement>),
 }
 
 #[derive(Default)]
@@ -27,15 +31,20 @@ pub(crate) struct Book {
     live: HashMap<ApprovalId, Live>,
     lanes: HashMap<AgentName, Lane>,
     deadlines: BTreeSet<(Instant, ApprovalId)>,
+    rates: HashMap<AgentName, Rates>,
 }
 
 struct Live {
     agent: AgentName,
+    /// What it has in common with every question that asks for the same.
+    group: Option<Digest>,
     deadline: Instant,
     place: Place,
     /// Whether the attempt to write it to disk is over.
     landed: bool,
     waiter: Option<oneshot::Sender<End>>,
+    /// Takes an edit past the gate.
+    regate: Option<Arc<Regate>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,6 +58,14 @@ enum Place {
 struct Lane {
     shown: usize,
     queued: BTreeSet<ApprovalId>,
+    /// How many open questions ask for the same, and whether one of them is shown.
+    groups: HashMap<Digest, Group>,
+}
+
+#[derive(Default)]
+struct Group {
+    open: usize,
+    shown: bool,
 }
 
 impl Book {
@@ -57,12 +74,19 @@ impl Book {
         &mut self,
         id: ApprovalId,
         agent: &AgentName,
+        group: Digest,
         deadline: Instant,
         waiter: oneshot::Sender<End>,
+        regate: Arc<Regate>,
     ) -> State {
+        self.rates.entry(agent.clone()).or_default().asked();
         let lane = self.lanes.entry(agent.clone()).or_default();
-        // Nobody overtakes: a queue, however it came about, is served first.
-        let (state, place) = if lane.shown < SHOWN_PER_AGENT && lane.queued.is_empty() {
+        let same = lane.groups.entry(group).or_default();
+        same.open += 1;
+        // Of questions that ask for the same, one is shown. Nobody overtakes: while there is room, only
+        // such questions are queued.
+        let (state, place) = if lane.shown < SHOWN_PER_AGENT && !same.shown {
+            same.shown = true;
             lane.shown += 1;
             (State::Pending, Place::Shown)
         } else {
@@ -72,13 +96,38 @@ impl Book {
         self.deadlines.insert((deadline, id));
         let live = Live {
             agent: agent.clone(),
+            group: Some(group),
             deadline,
             place,
             landed: false,
             waiter: Some(waiter),
+            regate: Some(regate),
         };
         self.live.insert(id, live);
         state
+    }
+
+    /// Takes in a question that is answered as it is put.
+    pub(crate) fn enter_decided(&mut self, id: ApprovalId, agent: &AgentName, deadline: Instant) {
+        self.deadlines.insert((deadline, id));
+        let rates = self.rates.entry(agent.clone()).or_default();
+        rates.asked();
+        rates.approved();
+        let live = Live {
+            agent: agent.clone(),
+            group: None,
+            deadline,
+            place: Place::Decided,
+            landed: false,
+            waiter: None,
+            regate: None,
+        };
+        self.live.insert(id, live);
+    }
+
+    /// What takes an edit of an open question past the gate.
+    pub(crate) fn regate(&self, id: ApprovalId) -> Option<Arc<Regate>> {
+        self.live.get(&id)?.regate.clone()
     }
 
     /// Notes where a question stands now, and tells the one who waits if it is over. Returns the
@@ -93,7 +142,7 @@ impl Book {
             return None;
         }
         let live = self.live.get_mut(&id)?;
-        let agent = live.agent.clone();
+        let (agent, group) = (live.agent.clone(), live.group);
         let left = std::mem::replace(&mut live.place, Place::Decided);
         if let (Some(end), Some(waiter)) = (end, live.waiter.take()) {
             // Nobody waits any more: the invocation has gone, and withdraws the question itself.
@@ -104,6 +153,14 @@ impl Book {
         {
             self.deadlines.remove(&(live.deadline, id));
         }
+        if left != Place::Decided {
+            let rates = self.rates.entry(agent.clone()).or_default();
+            match state {
+                State::Approved => rates.approved(),
+                State::Denied => rates.denied(),
+                _ => {}
+            }
+        }
         let lane = self.lanes.get_mut(&agent)?;
         match left {
             Place::Shown => lane.shown -= 1,
@@ -112,15 +169,38 @@ impl Book {
             }
             Place::Decided => {}
         }
+        if left != Place::Decided
+            && let Some(group) = group
+            && let Some(same) = lane.groups.get_mut(&group)
+        {
+            same.open -= 1;
+            same.shown &= left != Place::Shown;
+            if same.open == 0 {
+                lane.groups.remove(&group);
+            }
+        }
         let next = if lane.shown < SHOWN_PER_AGENT {
-            lane.queued.pop_first()
+            let live = &self.live;
+            let groups = &lane.groups;
+            // The one that has waited longest, of those that ask for what is not shown.
+            lane.queued
+                .iter()
+                .find(|id| {
+                    let group = live.get(id).and_then(|live| live.group);
+                    group.is_none_or(|group| groups.get(&group).is_none_or(|same| !same.shown))
+                })
+                .copied()
         } else {
             None
         };
         if let Some(next) = next {
+            lane.queued.remove(&next);
             lane.shown += 1;
             if let Some(live) = self.live.get_mut(&next) {
                 live.place = Place::Shown;
+                if let Some(same) = live.group.and_then(|group| lane.groups.get_mut(&group)) {
+                    same.shown = true;
+                }
             }
         } else if lane.shown == 0 && lane.queued.is_empty() {
             self.lanes.remove(&agent);
@@ -145,6 +225,41 @@ impl Book {
         self.live
             .get(&id)
             .is_some_and(|live| live.place == Place::Shown)
+    }
+
+    /// The open questions that ask for the same as this one, oldest first, itself left out.
+    pub(crate) fn same_as(&self, id: ApprovalId) -> Vec<ApprovalId> {
+        let Some(asked) = self.live.get(&id).filter(|asked| asked.group.is_some()) else {
+            return Vec::new();
+        };
+        let mut same: Vec<ApprovalId> = self
+            .live
+            .iter()
+            .filter(|(other, live)| {
+                **other != id
+                    && live.place != Place::Decided
+                    && live.group == asked.group
+                    && live.agent == asked.agent
+            })
+            .map(|(other, _)| *other)
+            .collect();
+        same.sort_unstable();
+        same
+    }
+
+    /// How a question stands among the others of its agent.
+    pub(crate) fn company(&self, id: ApprovalId, agent: &AgentName) -> Company {
+        let mut company = self
+            .rates
+            .get(agent)
+            .map(Rates::last_hour)
+            .unwrap_or_default();
+        let group = self.live.get(&id).and_then(|live| {
+            let lane = self.lanes.get(agent)?;
+            lane.groups.get(&live.group?)
+        });
+        company.identical = group.map_or(0, |same| same.open.saturating_sub(1));
+        company
     }
 
     /// When the next question ends by itself.

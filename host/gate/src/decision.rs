@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Principal;
+use crate::{Edit, Edited, GrantId, Principal, Remember};
 
 /// Yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +21,13 @@ pub struct Decision {
     pub verdict: Verdict,
     /// Why, in their words: kept and audited. The agent is told the reason of a no.
     pub reason: Option<String>,
+    /// At most so many other open questions of the agent that ask for the very same are decided alike,
+    /// each on its own record.
+    pub identical: usize,
+    /// What is to happen in the place of what was asked. Only with a yes.
+    pub edit: Option<Edit>,
+    /// Whether it holds for later actions, too.
+    pub remember: Option<Remember>,
 }
 
 /// What a person said.
@@ -33,6 +40,12 @@ pub struct Vote {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What they put in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Edited>,
+    /// The standing grant that was given with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantId>,
     /// When, in milliseconds since the epoch.
     pub time_ms: u64,
 }
@@ -54,6 +67,21 @@ impl Decision {
         self.reason = Some(reason.into());
         self
     }
+
+    /// A yes to something else.
+    pub fn edited(edit: Edit) -> Self {
+        Self {
+            edit: Some(edit),
+            ..Verdict::Approve.into()
+        }
+    }
+
+    /// The same decision for later actions, too.
+    #[must_use]
+    pub fn remembered(mut self, remember: Remember) -> Self {
+        self.remember = Some(remember);
+        self
+    }
 }
 
 impl From<Verdict> for Decision {
@@ -61,6 +89,9 @@ impl From<Verdict> for Decision {
         Self {
             verdict,
             reason: None,
+            identical: 0,
+            edit: None,
+            remember: None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use nexus_manifest::Digest;
 use nexus_store::Table;
 
-use crate::{Approval, ApprovalId, Principal};
+use crate::{Approval, ApprovalId, GrantId, Principal};
 
 /// Why an action got no permit. Nothing of it has happened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +52,9 @@ pub enum StartError {
     /// Somebody on whose word it rests may no longer decide.
     #[error("{0} approved it and may no longer decide")]
     ApproverGone(Principal),
+    /// The standing grant that it rests on holds no more.
+    #[error("the standing grant {0} holds no more")]
+    GrantGone(GrantId),
     /// The approval is used up or withdrawn, or the permit is spent.
     #[error("the approval is used up or was withdrawn")]
     Spent,
@@ -104,8 +107,25 @@ pub enum DecideError {
     /// The principal may not decide, or no longer.
     #[error("{0} may not decide approvals")]
     NotAnApprover(Principal),
+    /// The edited action does not pass; the question is open as before.
+    #[error("the edited action is not accepted: {0}")]
+    EditRefused(String),
+    /// The decision can't be remembered.
+    #[error("the decision can't be remembered: {0}")]
+    NotRemembered(String),
     /// The decision could not be recorded.
     #[error("the decision could not be recorded: {0}")]
+    Unavailable(String),
+}
+
+/// Why a standing grant was not withdrawn.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RevokeError {
+    /// There is no such grant.
+    #[error("there is no standing grant {0}")]
+    NotFound(GrantId),
+    /// The withdrawal could not be recorded. In this process the grant holds no more all the same.
+    #[error("the withdrawal could not be recorded: {0}")]
     Unavailable(String),
 }
 
@@ -120,6 +140,9 @@ pub enum OpenError {
     /// What the last run left waiting could not be cancelled.
     #[error("approvals left by the last run could not be settled: {0}")]
     Leftovers(String),
+    /// The standing grants can't be read.
+    #[error("the standing grants can't be read: {0}")]
+    Grants(String),
     /// The policy that was in force could not be brought back.
     #[error(
         "the policy that was in force can't be used: {0}; name a file with `[approvals] policy` to start with that one"

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, broadcast};
 
 use crate::approval::{Approval, Filter, Page};
 use crate::book::Book;
+use crate::edit::{Edit, Fixed, Regate, Shapes};
 use crate::errors::{OpenError, QueryError, Refusal};
 use crate::in_force::{self, InForce, PolicySource};
 use crate::judge::judge;
@@ -22,7 +23,8 @@ use crate::observer::{Anyone, Approvers, Floor, Observer, OpenFloor};
 use crate::permit::{Grant, Permit};
 use crate::policy::{Answer, Policy, PolicyVersion};
 use crate::question::{Facts, Question};
-use crate::{Action, ApprovalId, class, events, grants, records, timer};
+use crate::standing::{Found, Ledger};
+use crate::{Action, ApprovalId, Company, class, events, grants, records, timer};
 
 /// An action that needs a person may carry no more than this: beyond it nobody reads to the end.
 pub const MAX_ASKED_BYTES: usize = 64 * 1024;
@@ -49,6 +51,8 @@ pub struct Options {
     pub approvers: Arc<dyn Approvers>,
     /// What stops everything at once.
     pub lock: Lock,
+    /// What of an action can be edited.
+    pub shapes: Arc<dyn Shapes>,
     /// How long a question stays open, and its answer usable.
     pub deadline: Duration,
     /// Whether the one who started an invocation may approve its actions.
@@ -70,6 +74,7 @@ impl Options {
             floor: Arc::new(OpenFloor),
             approvers: Arc::new(Anyone),
             lock: Lock::default(),
+            shapes: Arc::new(Fixed),
             deadline: Duration::from_secs(24 * 60 * 60),
             self_approval: true,
             queue_unattended: false,
@@ -100,6 +105,7 @@ pub(crate) struct Inner {
     pub(crate) floor: Arc<dyn Floor>,
     pub(crate) approvers: Arc<dyn Approvers>,
     pub(crate) lock: Lock,
+    pub(crate) shapes: Arc<dyn Shapes>,
     pub(crate) deadline: Duration,
     pub(crate) self_approval: bool,
     pub(crate) queue_unattended: bool,
@@ -115,6 +121,7 @@ pub(crate) struct Inner {
     /// Held while the policy changes. Nobody who asks it waits for that.
     pub(crate) changing: tokio::sync::Mutex<()>,
     book: Mutex<Book>,
+    ledger: Mutex<Ledger>,
 }
 
 impl fmt::Debug for Gate {
@@ -135,6 +142,8 @@ impl Gate {
     /// Opens the gate. Approvals that a dead process left behind are cancelled first: nobody waits for
     /// them any more. Must be called on a tokio runtime, which also runs the gate's own tasks.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
+        let ledger = Ledger::open(&*options.store, &options.vault).await;
+        let ledger = ledger.map_err(|error| OpenError::Grants(error.to_string()))?;
         let timer = Arc::new(Notify::new());
         let policy = in_force::at_start(
             &*options.store,
@@ -151,6 +160,7 @@ impl Gate {
             floor: options.floor,
             approvers: options.approvers,
             lock: options.lock,
+            shapes: options.shapes,
             deadline: options.deadline,
             self_approval: options.self_approval,
             queue_unattended: options.queue_unattended,
@@ -161,6 +171,7 @@ impl Gate {
             policy: RwLock::new(policy),
             changing: tokio::sync::Mutex::default(),
             book: Mutex::default(),
+            ledger: Mutex::new(ledger),
         });
         inner
             .cancel_leftovers()
@@ -195,61 +206,31 @@ impl Gate {
         observer: &dyn Observer,
     ) -> Result<Permit<K>, Refusal> {
         let policy = self.inner.policy();
-        if action.capability != K::CAPABILITY
-            || action.kind != K::ACTION
-            || !K::VERBS.contains(&action.verb.as_str())
-        {
-            let text = format!(
-                "{} {} is not an action of this kind",
-                action.capability, action.verb
-            );
-            return Err(Refusal::Invalid(text));
-        }
-        // Only ever raised: what the caller says is a lower bound.
-        action.class = action.class.max(class::class_of::<K>(&action));
-        let canonical = action
-            .canonical(&policy.version())
-            .map_err(|error| Refusal::Invalid(error.to_string()))?;
-        let digest = Digest::of(&canonical);
-
-        if let Err(reason) = grants::check::<K>(&action) {
-            return Err(self
-                .inner
-                .refuse(&action, &digest, &[], Refusal::Forbidden(reason)));
-        }
-        if let Err(reason) = self.inner.floor(&action) {
-            return Err(self
-                .inner
-                .refuse(&action, &digest, &[], Refusal::Forbidden(reason)));
-        }
-        let (approvals, policies) = match &*judge(&policy, Question::of(&action, Facts::default()))
-        {
-            Answer::Permitted {
-                approvals,
-                policies,
-            } => (*approvals, policies.clone()),
-            Answer::Refused { policies, errors } => {
-                let reason = refusal_text(policies, errors);
-                return Err(self.inner.refuse(
-                    &action,
-                    &digest,
-                    policies,
-                    Refusal::Forbidden(reason),
-                ));
-            }
-        };
-        let grant = Grant::new(
+        let judged = self.inner.judge::<K>(&policy, &mut action)?;
+        let approvals = judged.approvals;
+        let mut grant = Grant::new(
             self.inner.clone(),
             action,
-            digest,
+            judged.digest,
             policy.version(),
-            policies,
+            judged.policies,
         );
         if approvals == 0 {
             return Ok(Permit::new(grant));
         }
+        match self.inner.standing(&grant.action, approvals) {
+            Found::Allow(ticket) => {
+                grant.rest_on(ticket);
+                return Ok(Permit::new(grant));
+            }
+            Found::Deny(id) => return Err(Box::pin(self.inner.deny_standing(&grant, id)).await),
+            Found::Nothing(void) => self.inner.withdraw_grants(void),
+        }
         // Boxed: the way past a person is long, and most actions do not go it.
-        let grant = Box::pin(self.inner.ask(grant, approvals, observer)).await?;
+        let asked = grant.action.clone();
+        let regate: Arc<Regate> =
+            Arc::new(move |gate: &Inner, edit: &Edit| gate.regate::<K>(&asked, edit));
+        let grant = Box::pin(self.inner.ask(grant, approvals, observer, regate)).await?;
         Ok(Permit::new(grant))
     }
 
@@ -295,6 +276,11 @@ impl Gate {
         Ok(approvals)
     }
 
+    /// How a question stands among the others of its agent.
+    pub fn company(&self, approval: &Approval) -> Company {
+        self.inner.book().company(approval.id, &approval.agent)
+    }
+
     /// Every change of an approval from now on. A receiver that falls too far behind is told so, and
     /// lists anew.
     pub fn watch(&self) -> broadcast::Receiver<Approval> {
@@ -302,7 +288,56 @@ impl Gate {
     }
 }
 
+/// What kind, manifest, floor and policy say of an action that may go on.
+pub(crate) struct Judged {
+    pub(crate) digest: Digest,
+    pub(crate) approvals: u32,
+    pub(crate) policies: Vec<String>,
+}
+
 impl Inner {
+    /// Everything that is asked before a person is. Raises the action's class to what the host sees.
+    pub(crate) fn judge<K: Kind>(
+        &self,
+        policy: &Policy,
+        action: &mut Action,
+    ) -> Result<Judged, Refusal> {
+        if action.capability != K::CAPABILITY
+            || action.kind != K::ACTION
+            || !K::VERBS.contains(&action.verb.as_str())
+        {
+            let text = format!(
+                "{} {} is not an action of this kind",
+                action.capability, action.verb
+            );
+            return Err(Refusal::Invalid(text));
+        }
+        // Only ever raised: what the caller says is a lower bound.
+        action.class = action.class.max(class::class_of::<K>(action));
+        let canonical = action
+            .canonical(&policy.version())
+            .map_err(|error| Refusal::Invalid(error.to_string()))?;
+        let digest = Digest::of(&canonical);
+        let forbid = |policies: &[String], reason: String| {
+            self.refuse(action, &digest, policies, Refusal::Forbidden(reason))
+        };
+        grants::check::<K>(action).map_err(|reason| forbid(&[], reason))?;
+        self.floor(action).map_err(|reason| forbid(&[], reason))?;
+        match &*judge(policy, Question::of(action, Facts::default())) {
+            Answer::Permitted {
+                approvals,
+                policies,
+            } => Ok(Judged {
+                digest,
+                approvals: *approvals,
+                policies: policies.clone(),
+            }),
+            Answer::Refused { policies, errors } => {
+                Err(forbid(policies, refusal_text(policies, errors)))
+            }
+        }
+    }
+
     pub(crate) fn policy(&self) -> Arc<Policy> {
         self.policy
             .read()
@@ -321,6 +356,10 @@ impl Inner {
 
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) async fn open_row(&self, row: records::Row) -> Result<Approval, QueryError> {

@@ -102,6 +102,10 @@ id! {
     /// One question to a person. Sorts by the time it was made.
     ApprovalId, "apr-"
 }
+id! {
+    /// One standing grant. Sorts by the time it was made.
+    GrantId, "grt-"
+}
 
 #[cfg(test)]
 mod tests {

@@ -27,6 +27,7 @@ mod case;
 mod class;
 mod context;
 mod decision;
+mod edit;
 mod entropy;
 mod errors;
 mod events;
@@ -44,12 +45,14 @@ mod payload;
 mod permit;
 mod policy;
 mod question;
+mod rates;
 mod records;
 mod rendering;
 mod settle;
 mod shape;
 mod sight;
 mod sketch;
+mod standing;
 mod timer;
 
 pub use action::{Action, ActionKind};
@@ -59,12 +62,14 @@ pub use case::{Case, Expect, Missed};
 pub use class::{class_of, permissions_are_free};
 pub use context::{Context, EffectClass, Label, LabelError, RootOrigin};
 pub use decision::{Decision, Verdict, Vote};
+pub use edit::{Edit, Edited, Fixed, Shapes};
 pub use errors::{
-    DecideError, FinishError, OpenError, QueryError, Refusal, SetPolicyError, StartError,
+    DecideError, FinishError, OpenError, QueryError, Refusal, RevokeError, SetPolicyError,
+    StartError,
 };
 pub use explain::Explanation;
 pub use gate::{Gate, MAX_ASKED_BYTES, Options};
-pub use ids::{ApprovalId, IdError, InvocationId, Principal};
+pub use ids::{ApprovalId, GrantId, IdError, InvocationId, Principal};
 pub use in_force::{InForce, PolicyChange, PolicySource};
 pub use judge::LABELLED_EGRESS;
 pub use kind::Kind;
@@ -77,5 +82,10 @@ pub use policy::{
     Answer, MAX_APPROVALS, Policy, PolicyError, PolicyVersion, SCHEMA, SHIPPED, Step,
 };
 pub use question::{Facts, Question};
+pub use rates::Company;
 pub use rendering::{escape, is_hidden, render, wrap};
 pub use sketch::{Sketch, SketchError};
+pub use standing::{
+    BodyScope, DEFAULT_GRANT_MS, DEFAULT_GRANT_USES, GrantFilter, MAX_GRANT_MS, MAX_GRANT_USES,
+    Remember, Scope, StandingGrant, TargetScope,
+};

@@ -11,7 +11,7 @@ const SAFE_INTEGER: u64 = (1 << 53) - 1;
 const MAX_DEPTH: usize = 32;
 
 /// The full payload of an action.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload {
     /// A JSON object: every field that a person must see. Strings, booleans, `null`, arrays, objects
     /// and integers of up to 53 bits; anything else is refused, because encoders disagree on it.

@@ -10,13 +10,13 @@ use nexus_store::{Commit, CommitError, Committed};
 use serde_json::Value;
 
 use crate::approval::State;
-use crate::errors::{FinishError, StartError};
-use crate::gate::{Inner, now_ms};
+use crate::errors::{FinishError, QueryError, StartError};
+use crate::gate::{Inner, MAX_ASKED_BYTES, now_ms};
 use crate::kind::Kind;
 use crate::lock::Pass;
 use crate::payload::EncodingError;
 use crate::policy::PolicyVersion;
-use crate::{Action, ApprovalId, EffectClass, Nonce, Payload, events, records};
+use crate::{Action, ApprovalId, EffectClass, Nonce, Payload, events, records, standing};
 
 /// The right to one effect, exactly as it was described, once. Only [`Gate::check`](crate::Gate::check)
 /// makes one. Dropped unused, it withdraws its approval.
@@ -57,6 +57,10 @@ pub(crate) struct Grant {
     /// Part of the digest once a person is asked.
     nonce: Option<Nonce>,
     approval: Option<Ticket>,
+    /// Whether a person changed what the agent asked for.
+    pub(crate) edited: bool,
+    /// The standing grant that stands in for an approval.
+    standing: Option<standing::Ticket>,
 }
 
 /// The approval behind a grant.
@@ -81,6 +85,8 @@ impl Grant {
             policies,
             nonce: None,
             approval: None,
+            edited: false,
+            standing: None,
         }
     }
 
@@ -97,6 +103,31 @@ impl Grant {
             id,
             consumed: false,
         });
+    }
+
+    /// Whether a person would read it to the end; the error says by how much it is too large.
+    pub(crate) fn fits_a_person(&self) -> Result<(), String> {
+        let payload = &self.action.payload;
+        let parts: usize = payload.parts.iter().map(|part| part.bytes.len()).sum();
+        let canonical = self
+            .action
+            .canonical_question(&self.version, &Nonce::from_bytes([0; 16]));
+        let bytes = parts + canonical.map_err(|error| error.to_string())?.len();
+        if bytes <= MAX_ASKED_BYTES {
+            return Ok(());
+        }
+        Err(format!(
+            "a person would have to approve this, and its {bytes} bytes are more than the {MAX_ASKED_BYTES} that can be shown"
+        ))
+    }
+
+    pub(crate) fn rest_on(&mut self, ticket: standing::Ticket) {
+        self.standing = Some(ticket);
+    }
+
+    /// Whether a person's word stands behind it, which is used up with the effect.
+    fn is_free(&self) -> bool {
+        self.approval.is_none() && self.standing.is_none()
     }
 
     fn approval(&self) -> Option<ApprovalId> {
@@ -132,14 +163,39 @@ impl Grant {
         Ok(pass)
     }
 
-    fn event(&self, kind: EventKind) -> Event {
-        events::of_action(
+    pub(crate) fn event(&self, kind: EventKind) -> Event {
+        let mut event = events::of_action(
             kind,
             &self.action,
             &self.digest,
             &self.policies,
             self.approval(),
-        )
+        );
+        if let Some(ticket) = &self.standing {
+            event.detail["grant"] = ticket.id.to_string().into();
+        }
+        event
+    }
+
+    /// Adds to `commit` that a use of the standing grant is counted.
+    async fn count_use(
+        &self,
+        ticket: &standing::Ticket,
+        commit: &mut Commit,
+    ) -> Result<(), StartError> {
+        let unavailable = |error: QueryError| StartError::Unavailable(error.to_string());
+        let stored = standing::load(&*self.gate.store, ticket.id)
+            .await
+            .map_err(unavailable)?
+            .ok_or(StartError::GrantGone(ticket.id))?;
+        if !stored.holds(now_ms()) {
+            return Err(StartError::GrantGone(ticket.id));
+        }
+        let giver = &stored.row.principal;
+        if !self.gate.approvers.may_decide(giver) {
+            return Err(StartError::ApproverGone(giver.clone()));
+        }
+        stored.spend(commit).map_err(unavailable)
     }
 
     fn note(&self, event: Event) -> Result<(), StartError> {
@@ -158,10 +214,14 @@ impl Grant {
         let mut effect = effect;
         loop {
             // Only a commit that may be tried again is kept.
-            let mut commit = match self.approval {
-                Some(_) => effect.clone(),
-                None => std::mem::take(&mut effect),
+            let mut commit = if self.is_free() {
+                std::mem::take(&mut effect)
+            } else {
+                effect.clone()
             };
+            if let Some(ticket) = &self.standing {
+                self.count_use(ticket, &mut commit).await?;
+            }
             let mut consumed = None;
             if let Some(id) = self.approval() {
                 let stored = self
@@ -213,11 +273,22 @@ impl Grant {
                         ticket.consumed = true;
                         self.gate.settled(row, None).await;
                     }
+                    if let Some(ticket) = &mut self.standing {
+                        let (agent, id) = (&self.action.context.agent, ticket.id);
+                        self.gate.ledger().counted(agent, id, Some(ticket));
+                    }
                     return Ok(committed);
                 }
                 Err(CommitError::Conflict { table, key })
                     if table == records::APPROVALS
                         && self.approval().is_some_and(|id| records::key(id) == key) => {}
+                // Another use was counted first.
+                Err(CommitError::Conflict { table, key })
+                    if table == standing::GRANTS
+                        && self
+                            .standing
+                            .as_ref()
+                            .is_some_and(|ticket| standing::key(ticket.id) == key) => {}
                 Err(CommitError::Conflict { table, key }) => {
                     return Err(StartError::Conflict { table, key });
                 }
@@ -270,13 +341,19 @@ impl<K: Kind> Permit<K> {
         self.grant.as_ref().and_then(|grant| grant.approval())
     }
 
+    /// Whether a person changed what was asked for: [`action`](Self::action) is then what may happen,
+    /// and not what was brought to the gate.
+    pub fn edited(&self) -> bool {
+        self.grant.as_ref().is_some_and(|grant| grant.edited)
+    }
+
     /// Begins the effect. `payload` is made from the very bytes that are about to be sent, and must be
     /// what was permitted. When this returns, the record of a write is durable and its approval
     /// consumed; the record of a read is in order and durable within a second.
     pub async fn start(mut self, payload: &Payload) -> Result<Receipt, StartError> {
         let mut grant = self.grant.take().ok_or(StartError::Spent)?;
         let pass = grant.recheck(payload)?;
-        if grant.action.class == EffectClass::Read && grant.approval.is_none() {
+        if grant.action.class == EffectClass::Read && grant.is_free() {
             grant.note(grant.event(EventKind::EffectStarted))?;
             return Ok(Receipt::new(grant));
         }
@@ -339,7 +416,7 @@ impl<K: Kind> Permit<K> {
         if grant.action.class != EffectClass::Read {
             return Err(StartError::NotARead);
         }
-        if grant.approval.is_none() {
+        if grant.is_free() {
             return grant.note(grant.event(EventKind::ActionPermitted));
         }
         let runtime = grant.gate.runtime.clone();

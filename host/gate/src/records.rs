@@ -6,12 +6,14 @@ use nexus_manifest::{AgentName, Digest};
 use nexus_store::{Commit, ReadError, Scan, Store, Table};
 use nexus_vault::Vault;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::approval::{Approval, Filter, Page, State};
 use crate::errors::QueryError;
+use crate::payload::Part;
 use crate::{
-    ActionKind, ApprovalId, EffectClass, InvocationId, Label, PolicyVersion, Principal, RootOrigin,
-    Vote,
+    ActionKind, ApprovalId, EffectClass, InvocationId, Label, Payload, PolicyVersion, Principal,
+    RootOrigin, Scope, Vote,
 };
 
 /// Id to row.
@@ -52,6 +54,8 @@ pub(crate) struct Row {
     pub(crate) state: State,
     pub(crate) decisions: Vec<Vote>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) edited_from: Option<ApprovalId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cancel_reason: Option<String>,
 }
 
@@ -61,6 +65,28 @@ struct Contents {
     target: String,
     rendering: String,
     canonical: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    suggestions: Vec<Scope>,
+    fields: Value,
+    parts: Vec<SealedPart>,
+}
+
+/// Bytes, as text that JSON can hold.
+#[derive(Serialize, Deserialize)]
+struct SealedPart {
+    name: String,
+    media_type: String,
+    hex: String,
+}
+
+impl SealedPart {
+    fn of(part: &Part) -> Self {
+        Self {
+            name: part.name.clone(),
+            media_type: part.media_type.clone(),
+            hex: hex::encode(&part.bytes),
+        }
+    }
 }
 
 impl Row {
@@ -99,12 +125,18 @@ impl Row {
             deadline_ms,
             state,
             decisions: approval.decisions,
+            edited_from: approval.edited_from,
             cancel_reason: approval.cancel_reason,
         }
     }
 
-    fn with(self, contents: Contents) -> Approval {
-        Approval {
+    fn with(self, contents: Contents) -> Result<Approval, QueryError> {
+        let mut payload = Payload::new(contents.fields);
+        for part in contents.parts {
+            let bytes = hex::decode(&part.hex).map_err(|error| QueryError(error.to_string()))?;
+            payload = payload.with_part(part.name, part.media_type, bytes);
+        }
+        Ok(Approval {
             id: self.id,
             digest: self.digest,
             policy: self.policy,
@@ -124,12 +156,15 @@ impl Row {
             policies: self.policies,
             required: self.required,
             rendering: contents.rendering,
+            suggestions: contents.suggestions,
             created_ms: self.created_ms,
             deadline_ms: self.deadline_ms,
             state: self.state,
+            edited_from: self.edited_from,
+            payload,
             decisions: self.decisions,
             cancel_reason: self.cancel_reason,
-        }
+        })
     }
 
     fn encode(&self) -> Result<Vec<u8>, QueryError> {
@@ -182,6 +217,9 @@ pub(crate) fn insert(
         target: approval.target.clone(),
         rendering: approval.rendering.clone(),
         canonical,
+        suggestions: approval.suggestions.clone(),
+        fields: approval.payload.fields.clone(),
+        parts: approval.payload.parts.iter().map(SealedPart::of).collect(),
     };
     let plain = serde_json::to_vec(&contents).map_err(|error| QueryError(error.to_string()))?;
     let sealed = vault
@@ -224,7 +262,7 @@ pub(crate) async fn open(
         .unseal(&seal_context(row.id, &row.digest), &sealed)
         .map_err(|error| QueryError(error.to_string()))?;
     let contents = serde_json::from_slice(&plain).map_err(|error| QueryError(error.to_string()))?;
-    Ok(row.with(contents))
+    row.with(contents)
 }
 
 /// The rows that match, in the order that the page asks for.

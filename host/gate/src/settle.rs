@@ -7,13 +7,16 @@ use std::sync::Arc;
 use nexus_audit::{Event, EventKind};
 use nexus_manifest::Digest;
 use nexus_store::{Commit, CommitError};
+use tokio::sync::oneshot;
 
 use crate::approval::{Approval, State};
 use crate::book::End;
+use crate::edit::Replacement;
 use crate::errors::DecideError;
 use crate::gate::{Gate, Inner, now_ms};
 use crate::records::{self, Row, Stored};
-use crate::{ApprovalId, Decision, Principal, Verdict, Vote, events};
+use crate::standing::GrantRow;
+use crate::{ApprovalId, Decision, Edit, Edited, Principal, Scope, Verdict, Vote, events};
 
 /// Rows settled in one transaction at start.
 const LEFTOVERS: usize = 128;
@@ -35,7 +38,7 @@ impl Gate {
         let decided = self
             .inner
             .runtime
-            .spawn(async move { gate.decide(id, decision, digest, principal).await });
+            .spawn(async move { gate.decide_all(id, decision, digest, principal).await });
         decided
             .await
             .unwrap_or_else(|error| Err(DecideError::Unavailable(error.to_string())))
@@ -71,9 +74,52 @@ pub(crate) struct Step {
     end: Option<End>,
     /// Whether it must go through on a full disk: what only takes away.
     urgent: bool,
+    /// What is written with it.
+    also: Commit,
 }
 
 impl Inner {
+    /// Decides the questions that ask for the same first and the one that was named last: none of them
+    /// is shown in between.
+    async fn decide_all(
+        self: Arc<Self>,
+        id: ApprovalId,
+        decision: Decision,
+        digest: Option<Digest>,
+        principal: Principal,
+    ) -> Result<Approval, DecideError> {
+        if decision.identical > 0 {
+            if decision.edit.is_some() {
+                let why = "an edit is for one action; the others stay as they are";
+                return Err(DecideError::EditRefused(why.to_owned()));
+            }
+            let named = self.find(id).await.map_err(DecideError::Unavailable)?;
+            let named = named.ok_or(DecideError::NotFound(id))?.row;
+            let seen = digest.is_none_or(|seen| seen == named.digest);
+            let same = match seen && named.state.is_open() {
+                true => self.book().same_as(id),
+                // What is wrong with it is told below.
+                false => Vec::new(),
+            };
+            for other in same.into_iter().take(decision.identical) {
+                let alike = Decision {
+                    remember: None,
+                    ..decision.clone()
+                };
+                let decided = self
+                    .clone()
+                    .decide(other, alike, None, principal.clone())
+                    .await;
+                match decided {
+                    // Somebody else was quicker, or it was withdrawn.
+                    Ok(_) | Err(DecideError::AlreadyDecided(_) | DecideError::Closed(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.decide(id, decision, digest, principal).await
+    }
+
     async fn decide(
         self: Arc<Self>,
         id: ApprovalId,
@@ -94,7 +140,9 @@ impl Inner {
             if digest.is_some_and(|seen| seen != row.digest) {
                 return Err(DecideError::DigestMismatch { actual: row.digest });
             }
-            if matches!(row.state, State::Expired | State::Cancelled) {
+            let mut votes = row.decisions.iter();
+            let voted = votes.any(|vote| vote.principal == principal && vote.edited.is_some());
+            if matches!(row.state, State::Expired | State::Cancelled) && !voted {
                 return Err(DecideError::Closed(Box::new(
                     self.opened(stored.row).await?,
                 )));
@@ -104,7 +152,7 @@ impl Inner {
                 .iter()
                 .find(|vote| vote.principal == principal)
             {
-                Some(vote) if vote.approved == approve => return self.opened(stored.row).await,
+                Some(vote) if same(vote, &decision) => return self.opened(stored.row).await,
                 Some(_) => return Err(self.conflicting(stored.row, approve, &principal).await),
                 None if !row.state.is_open() => {
                     return Err(self.conflicting(stored.row, approve, &principal).await);
@@ -119,12 +167,110 @@ impl Inner {
             if approve && !self.self_approval && principal == row.principal {
                 return Err(DecideError::SelfApproval);
             }
-            let step = vote(row, &decision, principal.clone(), now);
+            if let Some(edit) = &decision.edit {
+                if let Some(taken) = self.edit(&stored, edit, &decision, &principal, now).await? {
+                    return Ok(taken);
+                }
+                continue;
+            }
+            let mut step = vote(row, &decision, principal.clone(), now);
+            let mut given = None;
+            if let Some(remember) = decision.remember {
+                let approval = self.opened(row.clone()).await?;
+                let also = &mut step.also;
+                let grant = self.remember(&approval, &decision, remember, &principal, also)?;
+                if let Some(vote) = step.next.decisions.last_mut() {
+                    vote.grant = Some(grant.0.id);
+                }
+                given = Some(grant);
+            }
             let next = step.next.clone();
             // If somebody else was quicker, look again at what they made of it.
-            if self.replace(&stored, step).await.map_err(unavailable)? {
+            if self
+                .replace(&stored, step, given)
+                .await
+                .map_err(unavailable)?
+            {
                 return self.opened(next).await;
             }
+        }
+    }
+
+    /// Puts an edited action in the place of a question. `None` if somebody else was quicker.
+    async fn edit(
+        &self,
+        stored: &Stored,
+        edit: &Edit,
+        decision: &Decision,
+        principal: &Principal,
+        time_ms: u64,
+    ) -> Result<Option<Approval>, DecideError> {
+        let refuse = |why: &str| Err(DecideError::EditRefused(why.to_owned()));
+        if decision.verdict == Verdict::Deny {
+            return refuse("only a yes goes with an edit");
+        }
+        if decision.remember.is_some() {
+            return refuse("what is remembered is the action as it was asked");
+        }
+        let id = stored.row.id;
+        let Some(regate) = self.book().regate(id) else {
+            return refuse("nobody waits for it any more");
+        };
+        let (grant, required) = regate(self, edit).map_err(DecideError::EditRefused)?;
+        let (landed, on_disk) = oneshot::channel();
+        let instead = ApprovalId::new();
+        let mut vote = Vote {
+            principal: principal.clone(),
+            approved: true,
+            reason: decision.reason.clone(),
+            edited: None,
+            grant: None,
+            time_ms,
+        };
+        let replacement = Replacement {
+            grant,
+            required,
+            id: instead,
+            from: id,
+            vote: vote.clone(),
+            landed,
+        };
+        vote.edited = Some(Edited {
+            approval: instead,
+            edit: edit.digest(),
+        });
+        let mut next = stored.row.clone();
+        next.state = State::Cancelled;
+        next.cancel_reason = Some(format!("edited by {principal}, see {instead}"));
+        next.decisions.push(vote);
+        let mut event = events::of_row(EventKind::ApprovalDecided, &stored.row)
+            .principal(principal.as_str())
+            .outcome("approve edited")
+            .detail(serde_json::json!({ "edited_as": instead.to_string() }));
+        if let Some(reason) = &decision.reason {
+            event.detail["reason"] = reason.as_str().into();
+        }
+        let row = next.clone();
+        let step = Step {
+            next,
+            event: Some(event),
+            end: Some(End::Edited(Box::new(replacement))),
+            urgent: false,
+            also: Commit::new(),
+        };
+        let unavailable = DecideError::Unavailable;
+        if !self
+            .replace(stored, step, None)
+            .await
+            .map_err(unavailable)?
+        {
+            return Ok(None);
+        }
+        match on_disk.await {
+            Ok(Ok(())) => self.opened(row).await.map(Some),
+            Ok(Err(error)) => Err(DecideError::Unavailable(error)),
+            // The one who waited has gone in between: nothing happens in its place.
+            Err(_) => Err(DecideError::Closed(Box::new(self.opened(row).await?))),
         }
     }
 
@@ -159,7 +305,7 @@ impl Inner {
             }
             let step = cancelled(&stored.row, reason);
             let next = step.next.clone();
-            if self.replace(&stored, step).await? {
+            if self.replace(&stored, step, None).await? {
                 return Ok(Some(next));
             }
         }
@@ -203,8 +349,9 @@ impl Inner {
                 event: Some(event),
                 end: Some(End::Expired),
                 urgent: true,
+                also: Commit::new(),
             };
-            if self.replace(&stored, step).await? {
+            if self.replace(&stored, step, None).await? {
                 return Ok(());
             }
         }
@@ -235,7 +382,9 @@ impl Inner {
                             event: None,
                             end: None,
                             urgent: false,
+                            also: Commit::new(),
                         },
+                        None,
                     )
                     .await
                 {
@@ -289,8 +438,13 @@ impl Inner {
     }
 
     /// Replaces a row; `false` if it has changed in the meantime, and nothing was written.
-    async fn replace(&self, stored: &Stored, step: Step) -> Result<bool, String> {
-        let mut commit = Commit::new();
+    async fn replace(
+        &self,
+        stored: &Stored,
+        step: Step,
+        given: Option<(GrantRow, Arc<Scope>)>,
+    ) -> Result<bool, String> {
+        let mut commit = step.also;
         stored
             .replace(&step.next, &mut commit)
             .map_err(|error| error.to_string())?;
@@ -302,6 +456,10 @@ impl Inner {
         }
         match self.store.commit(commit).await {
             Ok(_) => {
+                // Before anybody hears of the decision: what comes next is answered by it.
+                if let Some((row, scope)) = given {
+                    self.ledger().enter(row, scope);
+                }
                 self.settled(step.next, step.end).await;
                 Ok(true)
             }
@@ -360,6 +518,13 @@ impl Inner {
     }
 }
 
+/// Whether a decision repeats what was said.
+fn same(vote: &Vote, decision: &Decision) -> bool {
+    let edit = vote.edited.map(|edited| edited.edit);
+    vote.approved == (decision.verdict == Verdict::Approve)
+        && edit == decision.edit.as_ref().map(Edit::digest)
+}
+
 /// What one person's word makes of a row.
 fn vote(row: &Row, decision: &Decision, principal: Principal, time_ms: u64) -> Step {
     let mut next = row.clone();
@@ -374,6 +539,8 @@ fn vote(row: &Row, decision: &Decision, principal: Principal, time_ms: u64) -> S
         principal,
         approved,
         reason: reason.clone(),
+        edited: None,
+        grant: None,
         time_ms,
     });
     // Each person's word counts once, so that votes are people.
@@ -391,7 +558,8 @@ fn vote(row: &Row, decision: &Decision, principal: Principal, time_ms: u64) -> S
         next,
         event: Some(event),
         end,
-        urgent: !approved,
+        urgent: !approved && decision.remember.is_none(),
+        also: Commit::new(),
     }
 }
 
@@ -405,5 +573,6 @@ fn cancelled(row: &Row, reason: &str) -> Step {
         event: Some(event),
         end: Some(End::Cancelled),
         urgent: true,
+        also: Commit::new(),
     }
 }

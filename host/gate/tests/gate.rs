@@ -7,6 +7,8 @@ mod approvals;
 mod binding;
 #[path = "gate/display.rs"]
 mod display;
+#[path = "gate/edits.rs"]
+mod edits;
 #[path = "gate/house.rs"]
 mod house;
 #[path = "gate/policy.rs"]
@@ -19,6 +21,8 @@ mod rendering;
 mod restart;
 #[path = "gate/shape.rs"]
 mod shape;
+#[path = "gate/standing.rs"]
+mod standing;
 #[path = "gate/trail.rs"]
 mod trail;
 #[path = "gate/vectors.rs"]

@@ -156,10 +156,18 @@ impl HttpPermission {
         if method != Method::Post || self.reads.is_empty() {
             return method.is_read();
         }
+        ReadRule::all_match(&self.reads, body)
+    }
+}
+
+impl ReadRule {
+    /// Whether a body is JSON and every rule finds one of its texts in it. A body that two parsers could
+    /// read differently (duplicate keys) matches nothing.
+    pub fn all_match(rules: &[Self], body: &[u8]) -> bool {
         let Ok(crate::raw::UniqueKeys(body)) = serde_json::from_slice(body) else {
             return false;
         };
-        self.reads.iter().all(|rule| {
+        rules.iter().all(|rule| {
             body.pointer(&rule.pointer)
                 .and_then(|value| value.as_str())
                 .is_some_and(|text| rule.values.iter().any(|value| value == text))

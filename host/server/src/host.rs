@@ -69,6 +69,7 @@ impl Host {
             policy_source,
             approvers: Arc::new(tokens.clone()),
             lock: lock.in_memory(),
+            shapes: Arc::new(nexus_effects::Shapes),
             deadline: config.approvals.deadline(),
             self_approval: config.approvals.self_approval,
             queue_unattended: config.approvals.unattended == Unattended::Queue,

@@ -53,6 +53,11 @@ pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<A
             .await
             .map_err(refused)?;
         invoke.chain = Some(chain.led_by(permit.action().class));
+        let mut payload = payload;
+        if permit.edited() {
+            payload = permit.action().payload.clone();
+            invoke.input = bus::input(&payload).map_err(failed)?;
+        }
         let receipt = bus::start(permit, &payload).await.map_err(failed)?;
         let running = match runtime.invoke(invoke).await {
             Ok(running) => running,

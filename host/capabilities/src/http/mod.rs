@@ -106,6 +106,11 @@ fn start(state: &mut State, request: egress::Request) -> Pending {
             .await
             .map_err(refused)?;
         drop(observer);
+        // A person may have put another request in its place: that one is sent, or none.
+        let request = match permit.edited() {
+            true => request.amended(permit.action()).map_err(failed)?,
+            false => request,
+        };
         let response = services
             .egress
             .send(permit, request, &services.vault)

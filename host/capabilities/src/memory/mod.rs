@@ -173,6 +173,7 @@ async fn put(
     let key = Key::new(space, key).map_err(failed)?;
     let value = sized(value)?;
     let permit = check::<kind::MemoryWrite>(state, &Call::Put(key.clone(), value.clone())).await?;
+    let value = written(&permit, value);
     state
         .services()
         .memory
@@ -193,6 +194,7 @@ async fn put_if(
     let permit =
         check::<kind::MemoryWrite>(state, &Call::PutIf(key.clone(), value.clone(), revision))
             .await?;
+    let value = written(&permit, value);
     state
         .services()
         .memory
@@ -220,6 +222,14 @@ fn sized(value: Vec<u8>) -> Result<bytes::Bytes, Error> {
         )));
     }
     Ok(value.into())
+}
+
+/// The value that may be written: the agent's, or what a person has put in its place.
+fn written(permit: &Permit<kind::MemoryWrite>, value: bytes::Bytes) -> bytes::Bytes {
+    match permit.action().payload.part("value") {
+        Some(edited) if permit.edited() => edited.bytes.clone(),
+        _ => value,
+    }
 }
 
 /// Takes a call through the gate.

@@ -42,6 +42,52 @@ impl Request {
         }
     }
 
+    /// The request that an edited action describes, without its secrets: they are not a person's to
+    /// place.
+    pub(crate) fn written(action: &Action) -> Result<Self, Error> {
+        let invalid = |why: &str| Error::Invalid(why.to_owned());
+        let text = &action.target;
+        let path = text
+            .find("://")
+            .and_then(|at| text[at + 3..].find('/').map(|slash| at + 3 + slash))
+            .ok_or_else(|| invalid("the target is no URL"))?;
+        let origin = text[..path].parse();
+        let target = text[path..].parse();
+        let method = action.verb.parse();
+        let (Ok(origin), Ok(target), Ok(method)) = (origin, target, method) else {
+            return Err(invalid("the target or the method can't be sent"));
+        };
+        let mut request = Self::new(origin, method, target);
+        if request.action_target() != *text {
+            return Err(invalid("the target is not in its canonical form"));
+        }
+        if let Some(headers) = action.payload.fields.get("headers") {
+            for header in headers
+                .as_array()
+                .ok_or_else(|| invalid("`headers` is no list"))?
+            {
+                let header = header.as_str().and_then(|header| header.split_once(": "));
+                let (name, value) =
+                    header.ok_or_else(|| invalid("a header is written \"name: value\""))?;
+                request.header(name, value.as_bytes())?;
+            }
+        }
+        if let Some(part) = action.payload.part("body") {
+            request.body(part.bytes.clone())?;
+        }
+        Ok(request)
+    }
+
+    /// This request as a person has edited it, with the secrets where the agent has put them.
+    pub fn amended(&self, action: &Action) -> Result<Self, Error> {
+        let mut request = Self::written(action)?;
+        for placement in &self.placements {
+            request.place(placement.clone())?;
+        }
+        request.check()?;
+        Ok(request)
+    }
+
     /// Adds a header. Refuses names that frame the message, belong to the next hop or carry
     /// credentials, values with control characters, and more than [`MAX_HEADERS`](super::MAX_HEADERS)
     /// or [`MAX_HEADER_BYTES`](super::MAX_HEADER_BYTES).

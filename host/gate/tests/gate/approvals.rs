@@ -12,7 +12,7 @@ use nexus_manifest::Digest;
 use nexus_store::{Commit, Store, Table};
 use serde_json::json;
 
-use crate::house::{House, alice, order};
+use crate::house::{House, alice, order, order_of};
 
 const DENY: Verdict = Verdict::Deny;
 
@@ -338,7 +338,7 @@ async fn five_are_shown_and_the_rest_wait_their_turn() {
     let mut asked = Vec::new();
     let mut waiting = Vec::new();
     for number in 0..SHOWN_PER_AGENT + 2 {
-        waiting.push(house.bring::<Http>(order()));
+        waiting.push(house.bring::<Http>(order_of(number)));
         let state = if number < SHOWN_PER_AGENT {
             State::Pending
         } else {
@@ -368,7 +368,9 @@ async fn five_are_shown_and_the_rest_wait_their_turn() {
 #[tokio::test]
 async fn a_flood_is_shown_five_at_a_time() {
     let mut house = House::new().await;
-    let waiting: Vec<_> = (0..100).map(|_| house.bring::<Http>(order())).collect();
+    let waiting: Vec<_> = (0..100)
+        .map(|number| house.bring::<Http>(order_of(number)))
+        .collect();
     for decided in 0..100 {
         let shown = house.next(State::Pending).await;
         assert!(
@@ -384,6 +386,76 @@ async fn a_flood_is_shown_five_at_a_time() {
     for task in waiting {
         assert_eq!(task.await.unwrap().unwrap_err(), Refusal::Denied(None));
     }
+}
+
+#[tokio::test]
+async fn questions_that_ask_for_the_same_are_shown_as_one() {
+    let mut house = House::new().await;
+    let mut waiting = vec![house.bring::<Http>(order())];
+    let shown = house.next(State::Pending).await;
+    for _ in 0..9 {
+        waiting.push(house.bring::<Http>(order()));
+        house.next(State::Queued).await;
+    }
+    // They take one place of five, so that another question is shown at once.
+    waiting.push(house.bring::<Http>(order_of(2)));
+    let other = house.next(State::Pending).await;
+    assert_eq!(house.gate.company(&shown).identical, 9);
+    assert_eq!(house.gate.company(&other).identical, 0);
+
+    // Five of them with the one that is shown; then the next is shown in its place.
+    let mut six = Decision::from(Verdict::Approve);
+    six.identical = 5;
+    house
+        .gate
+        .decide(shown.id, six, Some(shown.digest), &alice())
+        .await
+        .unwrap();
+    assert_eq!(house.in_state(State::Approved).await.len(), 6);
+    let next = house.next(State::Pending).await;
+    assert_eq!(house.gate.company(&next).identical, 3);
+    // Each has a word and a digest of its own.
+    let approved = house.in_state(State::Approved).await;
+    let digests: std::collections::BTreeSet<_> = approved
+        .iter()
+        .map(|approval| approval.digest.to_hex())
+        .collect();
+    assert_eq!(digests.len(), 6);
+    assert!(approved.iter().all(|it| it.decisions.len() == 1));
+    assert_eq!(house.count(EventKind::ApprovalDecided).await, 6);
+    let company = house.gate.company(&next);
+    assert_eq!((company.asked, company.approved), (11, 6));
+
+    let mut all = deny("enough");
+    all.identical = 100;
+    house
+        .gate
+        .decide(next.id, all, None, &alice())
+        .await
+        .unwrap();
+    assert_eq!(house.in_state(State::Denied).await.len(), 4);
+    assert_eq!(house.gate.company(&other).denied, 4);
+    // What is not the same was not decided with them.
+    assert_eq!(house.approval(other.id).await.state, State::Pending);
+    waiting.iter().for_each(|task| task.abort());
+}
+
+#[tokio::test]
+async fn a_decision_on_something_else_decides_none_of_those_like_it() {
+    let mut house = House::new().await;
+    let waiting = [house.bring::<Http>(order()), house.bring::<Http>(order())];
+    let shown = house.next(State::Pending).await;
+    house.next(State::Queued).await;
+    let mut both = Decision::from(Verdict::Approve);
+    both.identical = 1;
+    let wrong = Digest::of(b"something else");
+    let refused = house
+        .gate
+        .decide(shown.id, both, Some(wrong), &alice())
+        .await;
+    assert!(matches!(refused, Err(DecideError::DigestMismatch { .. })));
+    assert!(house.in_state(State::Approved).await.is_empty());
+    waiting.iter().for_each(|task| task.abort());
 }
 
 #[tokio::test]

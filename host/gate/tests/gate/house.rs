@@ -256,6 +256,13 @@ pub(crate) fn order() -> Action {
     order
 }
 
+/// One like it and unlike every other of these.
+pub(crate) fn order_of(amount: usize) -> Action {
+    let mut order = order();
+    order.payload.parts[0].bytes = format!(r#"{{"symbol":"ETH","amount":{amount}}}"#).into();
+    order
+}
+
 /// A write that stays: free under the shipped policy.
 pub(crate) fn put() -> Action {
     let mut put = action("memory", "put", "kb-08/balance");

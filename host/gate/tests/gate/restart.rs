@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::house::{House, alice, order};
+use crate::house::{House, alice, order_of};
 
 /// Waits for the permit and keeps it, as an invocation does that has not got to its effect.
 fn hold(waiting: JoinHandle<Result<Permit<Http>, Refusal>>) {
@@ -27,8 +27,8 @@ fn what_was_asked_before_a_restart_is_cancelled_by_it() {
     let (open, approved, denied) = first.block_on(async {
         let mut house = House::at(dir.path(), |_| ()).await;
         let mut ids = Vec::new();
-        for _ in 0..2 {
-            hold(house.bring::<Http>(order()));
+        for number in 0..2 {
+            hold(house.bring::<Http>(order_of(number)));
             ids.push(house.next(State::Pending).await.id);
         }
         let (approved, denied) = (ids[0], ids[1]);
@@ -45,7 +45,7 @@ fn what_was_asked_before_a_restart_is_cancelled_by_it() {
             .unwrap();
         let mut open = Vec::new();
         for number in 0..6 {
-            hold(house.bring::<Http>(order()));
+            hold(house.bring::<Http>(order_of(number)));
             let state = if number < 5 {
                 State::Pending
             } else {

@@ -86,6 +86,8 @@ pub const MATRIX: &[(&str, &[Role])] = &[
     ("/nexus.v1.ApprovalService/GetApproval", DECIDE),
     ("/nexus.v1.ApprovalService/WatchApprovals", DECIDE),
     ("/nexus.v1.ApprovalService/DecideApproval", DECIDE),
+    ("/nexus.v1.ApprovalService/ListGrants", DECIDE),
+    ("/nexus.v1.ApprovalService/DeleteGrant", DECIDE),
     ("/nexus.v1.ForgeService/ForgeAgent", FORGE),
     ("/nexus.v1.ForgeService/GetHotReload", FORGE),
     ("/nexus.v1.ForgeService/SetHotReload", OPERATE),

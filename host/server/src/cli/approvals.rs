@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use nexus_proto::v1::{
     ActionKind, AgentEvent, Approval, DecideApprovalRequest, GetApprovalRequest,
-    ListApprovalsRequest, Verdict, WatchAgentsRequest, WatchApprovalsRequest, approval::State,
+    ListApprovalsRequest, Remember, Verdict, WatchAgentsRequest, WatchApprovalsRequest,
+    approval::State,
 };
 use tonic::Streaming;
 
 use super::{
-    args::Approvals,
+    args::{Approvals, Reach},
     connection::Client,
     exit::Exit,
     output::Output,
@@ -45,12 +47,19 @@ pub(crate) async fn run(
             let approval = get(&id, client).await?;
             output.message(&approval, view::full)?;
         }
-        Approvals::Approve { id, yes, reason } => {
-            return approve(&id, yes, reason, client, output).await;
+        Approvals::Approve {
+            id,
+            yes,
+            reason,
+            edit,
+            reach,
+        } => {
+            return approve(&id, yes, reason, edit, &reach, client, output).await;
         }
-        Approvals::Deny { id, reason } => {
+        Approvals::Deny { id, reason, reach } => {
             let approval = get(&id, client).await?;
-            let decided = decide(&approval, Verdict::Deny, reason, client).await?;
+            let request = decision(&approval, Verdict::Deny, reason, &reach)?;
+            let decided = decide(request, client).await?;
             output.message(&decided, view::next)?;
         }
     }
@@ -102,6 +111,8 @@ async fn approve(
     id: &str,
     yes: bool,
     reason: String,
+    edit: Option<String>,
+    reach: &Reach,
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<Exit> {
@@ -110,10 +121,14 @@ async fn approve(
     }
     let approval = get(id, client).await?;
     output.note(&view::full(&approval));
+    let mut request = decision(&approval, Verdict::Approve, reason, reach)?;
+    if let Some(file) = &edit {
+        request.edit = Some(super::edit::read(file, &approval)?);
+    }
     // What is decided already is not asked again; the host says whether a repeat is the same.
     if !yes
         && is_open(&approval)
-        && !prompt::confirm("Approve exactly this, once?".to_owned()).await?
+        && !prompt::confirm(question(&approval, edit.is_some(), reach)).await?
     {
         output.note("nothing was decided; `nexus approvals deny ID --reason ...` says no");
         return Ok(Exit::Error);
@@ -123,7 +138,15 @@ async fn approve(
         ActionKind::Publish if is_open(&approval) => Some(changes(&approval, client).await?),
         _ => None,
     };
-    let decided = decide(&approval, Verdict::Approve, reason, client).await?;
+    let decided = decide(request, client).await?;
+    let edited = decided.decisions.iter().find(|it| !it.edited_as.is_empty());
+    if let (Some(edited), true) = (edited, edit.is_some()) {
+        // What will happen is the other one.
+        let instead = get(agent_id(&edited.edited_as), client).await?;
+        output.note(&view::full(&instead));
+        output.message(&instead, view::next)?;
+        return Ok(Exit::Success);
+    }
     output.message(&decided, view::next)?;
     if let Some(changes) = changes
         && !is_open(&decided)
@@ -162,19 +185,64 @@ fn is_open(approval: &Approval) -> bool {
     matches!(approval.state(), State::Pending | State::Queued)
 }
 
-async fn decide(
+/// What a person is asked to confirm.
+fn question(approval: &Approval, edited: bool, reach: &Reach) -> String {
+    let mut question = match edited {
+        true => "Approve it as edited, once?".to_owned(),
+        false => "Approve exactly this, once?".to_owned(),
+    };
+    let suggestion = reach
+        .remember
+        .and_then(|number| approval.suggestions.get((number as usize).checked_sub(1)?));
+    if let Some(suggestion) = suggestion {
+        question = format!(
+            "Approve this, and later without asking: {}?",
+            line(&suggestion.summary)
+        );
+    }
+    if reach.identical && approval.identical_requests > 0 {
+        question = format!(
+            "{} identical requests are approved with it. {question}",
+            approval.identical_requests
+        );
+    }
+    question
+}
+
+fn decision(
     approval: &Approval,
     verdict: Verdict,
     reason: String,
-    client: &Client,
-) -> anyhow::Result<Approval> {
-    let request = DecideApprovalRequest {
+    reach: &Reach,
+) -> anyhow::Result<DecideApprovalRequest> {
+    let remember = match reach.remember {
+        None => None,
+        Some(suggestion) => Some(Remember {
+            suggestion,
+            any_component: reach.any_version,
+            ttl: reach
+                .lifetime
+                .map(TryInto::try_into)
+                .transpose()
+                .context("failed to use the time")?,
+            uses: reach.uses.unwrap_or_default(),
+        }),
+    };
+    Ok(DecideApprovalRequest {
         name: approval.name.clone(),
         verdict: verdict.into(),
         reason,
         digest: approval.digest.clone(),
-        request_id: String::new(),
-    };
+        remember,
+        identical_requests: match reach.identical {
+            true => approval.identical_requests,
+            false => 0,
+        },
+        ..DecideApprovalRequest::default()
+    })
+}
+
+async fn decide(request: DecideApprovalRequest, client: &Client) -> anyhow::Result<Approval> {
     Ok(client
         .approvals()
         .decide_approval(request)

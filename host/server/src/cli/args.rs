@@ -16,7 +16,7 @@ pub(crate) use self::{
     forge::{Forge, ForgeCreate},
     keep::{Audit, Lock, Memory, Tokens, Vault},
     policy::{Explain, Policy},
-    run::{Agents, Approvals, Invocations, Invoke},
+    run::{Agents, Approvals, Grants, Invocations, Invoke, Reach},
     values::Mode,
 };
 use super::output::Format;
@@ -107,6 +107,9 @@ pub(crate) enum Command {
     /// Decide what waits for a person
     #[command(subcommand)]
     Approvals(Approvals),
+    /// Look after decisions that hold for later actions, too
+    #[command(subcommand)]
+    Grants(Grants),
     /// Say what agents may do, and try it out
     #[command(subcommand)]
     Policy(Policy),

@@ -41,6 +41,7 @@ named!(
     ForgeEvent,
     ForgedAgent,
     Generation,
+    Grant,
     HotReload,
     HostStatus,
     Invocation,

@@ -9,9 +9,11 @@ pub(crate) mod args;
 pub(crate) mod audit;
 pub(crate) mod connection;
 mod doctor;
+mod edit;
 pub(crate) mod exit;
 pub(crate) mod failure;
 mod forge;
+mod grants;
 mod invocations;
 pub(crate) mod invoke;
 mod json;
@@ -93,6 +95,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Approvals(command) => approvals::run(command, &connect()?, &output).await,
         Command::Policy(command) => policy::run(command, &cli.global, &output).await,
         Command::Vault(command) => vault::run(command, &cli.global, &output).await,
+        Command::Grants(command) => grants::run(command, &connect()?, &output).await,
         Command::Memory(command) => memory::run(command, &connect()?, &output).await,
         Command::Tokens(command) => tokens::run(command, &connect()?, &output).await,
         Command::Audit(command) => audit::run(command, &cli.global, &output).await,

@@ -1,13 +1,30 @@
 //! Approvals.
 
-use nexus_gate::{ActionKind, Approval, RootOrigin, State as ApprovalState};
+use nexus_gate::{ActionKind, Approval, Company, Part, State as ApprovalState};
 use nexus_proto::v1;
 
+use super::grant::{root, suggestion};
 use super::policy::class;
 use super::timestamp;
 
+/// An approval for the wire, with everything that its reader has asked for by name.
+pub(crate) fn whole_approval(shown: &Approval, company: Company) -> v1::Approval {
+    let part = |part: &Part| v1::PayloadPart {
+        name: part.name.clone(),
+        media_type: part.media_type.clone(),
+        data: part.bytes.to_vec(),
+    };
+    v1::Approval {
+        payload: Some(v1::Payload {
+            fields: shown.payload.fields.to_string(),
+            parts: shown.payload.parts.iter().map(part).collect(),
+        }),
+        ..approval(shown, company)
+    }
+}
+
 /// An approval for the wire.
-pub(crate) fn approval(approval: &Approval) -> v1::Approval {
+pub(crate) fn approval(approval: &Approval, company: Company) -> v1::Approval {
     v1::Approval {
         name: format!("approvals/{}", approval.id),
         digest: approval.digest.to_string(),
@@ -36,13 +53,7 @@ pub(crate) fn approval(approval: &Approval) -> v1::Approval {
         target: approval.target.clone(),
         effect_class: class(approval.class).into(),
         labels: approval.labels.iter().map(ToString::to_string).collect(),
-        root_origin: match approval.root {
-            RootOrigin::Interactive => v1::RootOrigin::Interactive,
-            RootOrigin::Schedule => v1::RootOrigin::Schedule,
-            RootOrigin::Ingest => v1::RootOrigin::Ingest,
-            RootOrigin::Mcp => v1::RootOrigin::Mcp,
-        }
-        .into(),
+        root_origin: root(approval.root).into(),
         chain: approval.chain.iter().map(crate::names::of_agent).collect(),
         policies: approval.policies.clone(),
         required_approvals: approval.required,
@@ -59,11 +70,32 @@ pub(crate) fn approval(approval: &Approval) -> v1::Approval {
                 .into(),
                 reason: decision.reason.clone().unwrap_or_default(),
                 decide_time: Some(timestamp(decision.time_ms)),
+                grant: decision
+                    .grant
+                    .map(|id| format!("grants/{id}"))
+                    .unwrap_or_default(),
+                edited_as: decision
+                    .edited
+                    .map(|edited| format!("approvals/{}", edited.approval))
+                    .unwrap_or_default(),
             })
             .collect(),
         create_time: Some(timestamp(approval.created_ms)),
         expire_time: Some(timestamp(approval.deadline_ms)),
         cancel_reason: approval.cancel_reason.clone().unwrap_or_default(),
+        suggestions: approval.suggestions.iter().map(suggestion).collect(),
+        never_allowed: approval.never_remembered().unwrap_or_default().to_owned(),
+        edited_from: approval
+            .edited_from
+            .map(|id| format!("approvals/{id}"))
+            .unwrap_or_default(),
+        identical_requests: u32::try_from(company.identical).unwrap_or(u32::MAX),
+        ask_rate: Some(v1::AskRate {
+            asked: company.asked,
+            approved: company.approved,
+            denied: company.denied,
+        }),
+        payload: None,
     }
 }
 

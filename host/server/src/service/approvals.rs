@@ -1,16 +1,17 @@
 //! `ApprovalService`: what waits for a person, and their decisions.
 
-use nexus_gate::{ApprovalId, DecideError, Decision, Filter, Gate, Page, State, Verdict};
+use nexus_gate::{
+    Approval, ApprovalId, DecideError, Filter, Gate, GrantFilter, GrantId, Page, RevokeError,
+    StandingGrant, State,
+};
 use nexus_proto::v1;
 use nexus_proto::v1::approval_service_server::ApprovalService;
 use tonic::{Request, Response, Status};
 
+use super::decision::decision;
 use super::{Events, caller, follow};
 use crate::fault::Fault;
 use crate::{convert, names, paging};
-
-/// The longest reason of a decision, in bytes: it is kept, audited and told to the agent.
-const MAX_REASON: usize = 4096;
 
 /// See the module.
 pub(crate) struct Approvals {
@@ -50,7 +51,7 @@ impl ApprovalService for Approvals {
             .filter(|_| more)
             .map(|last| paging::token(&last.id.to_string()));
         Ok(Response::new(v1::ListApprovalsResponse {
-            approvals: page.iter().map(convert::approval).collect(),
+            approvals: page.iter().map(|found| self.shown(found)).collect(),
             next_page_token: next.unwrap_or_default(),
         }))
     }
@@ -66,7 +67,8 @@ impl ApprovalService for Approvals {
             .await
             .map_err(|error| Fault::internal(&error))?;
         let approval = found.ok_or_else(|| unknown(&id))?;
-        Ok(Response::new(convert::approval(&approval)))
+        let company = self.gate.company(&approval);
+        Ok(Response::new(convert::whole_approval(&approval, company)))
     }
 
     type WatchApprovalsStream = Events<v1::Approval>;
@@ -94,8 +96,9 @@ impl ApprovalService for Approvals {
             )
             .await;
         let pending = pending.map_err(|error| Fault::internal(&error))?;
-        let first: Vec<_> = pending.iter().map(convert::approval).collect();
-        Ok(Response::new(watch(first, changes, agent)))
+        let first: Vec<_> = pending.iter().map(|found| self.shown(found)).collect();
+        let gate = self.gate.clone();
+        Ok(Response::new(watch(gate, first, changes, agent)))
     }
 
     async fn decide_approval(
@@ -105,46 +108,75 @@ impl ApprovalService for Approvals {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let id = id(&request.name)?;
-        let verdict = match request.verdict() {
-            v1::Verdict::Approve => Verdict::Approve,
-            v1::Verdict::Deny => Verdict::Deny,
-            v1::Verdict::Unspecified => {
-                return Err(
-                    Fault::invalid("verdict", "use VERDICT_APPROVE or VERDICT_DENY").into(),
-                );
-            }
-        };
+        let decision = decision(&request)?;
         let digest = match request.digest.as_str() {
             "" => None,
             text => Some(text.parse().map_err(|error: nexus_manifest::DigestError| {
                 Fault::invalid("digest", error.to_string())
             })?),
         };
-        if request.reason.len() > MAX_REASON {
-            let message = format!("keep the reason to {MAX_REASON} bytes");
-            return Err(Fault::invalid("reason", message).into());
-        }
-        let decision = Decision {
-            reason: Some(request.reason).filter(|reason| !reason.is_empty()),
-            ..verdict.into()
-        };
         let decided = self
             .gate
             .decide(id, decision, digest, &caller.principal)
             .await;
         let approval = decided.map_err(|error| refuse(&id, error))?;
-        Ok(Response::new(convert::approval(&approval)))
+        Ok(Response::new(self.shown(&approval)))
+    }
+
+    async fn list_grants(
+        &self,
+        request: Request<v1::ListGrantsRequest>,
+    ) -> Result<Response<v1::ListGrantsResponse>, Status> {
+        let request = request.into_inner();
+        let agent = names::agent_filter("agent", &request.agent)?;
+        let all = self.gate.grants(&GrantFilter { agent });
+        let key = |grant: &StandingGrant| grant.id.to_string();
+        let (page, next_page_token) =
+            paging::cut(all, key, request.page_size, &request.page_token)?;
+        Ok(Response::new(v1::ListGrantsResponse {
+            grants: page.iter().map(convert::grant).collect(),
+            next_page_token,
+        }))
+    }
+
+    async fn delete_grant(
+        &self,
+        request: Request<v1::DeleteGrantRequest>,
+    ) -> Result<Response<()>, Status> {
+        let caller = caller(&request)?;
+        let name = request.into_inner().name;
+        let id: GrantId = names::id("name", &name, "grants")?
+            .parse()
+            .map_err(|_| Fault::invalid("name", "a grant's name is grants/grt-..."))?;
+        match self.gate.revoke_grant(id, &caller.principal).await {
+            Ok(()) => Ok(Response::new(())),
+            Err(RevokeError::NotFound(_)) => {
+                Err(Fault::not_found("grant", &name, "ListGrants shows them").into())
+            }
+            Err(RevokeError::Unavailable(reason)) => Err(Fault::unavailable(
+                "NOT_RECORDED",
+                format!("the withdrawal could not be recorded; repeat it: {reason}"),
+            )
+            .into()),
+        }
+    }
+}
+
+impl Approvals {
+    fn shown(&self, approval: &Approval) -> v1::Approval {
+        convert::approval(approval, self.gate.company(approval))
     }
 }
 
 fn watch(
+    gate: Gate,
     first: Vec<v1::Approval>,
     changes: tokio::sync::broadcast::Receiver<nexus_gate::Approval>,
     agent: Option<nexus_manifest::AgentName>,
 ) -> Events<v1::Approval> {
     follow(first, changes, move |approval| {
         let wanted = agent.as_ref().is_none_or(|agent| *agent == approval.agent);
-        wanted.then(|| convert::approval(&approval))
+        wanted.then(|| convert::approval(&approval, gate.company(&approval)))
     })
 }
 
@@ -184,6 +216,15 @@ pub(crate) fn refuse(id: &ApprovalId, error: DecideError) -> Status {
             tonic::Code::PermissionDenied,
             "SELF_APPROVAL",
             "the principal who started the invocation may not approve it here; another approver has to",
+        ),
+        DecideError::EditRefused(reason) => Fault::new(
+            tonic::Code::InvalidArgument,
+            "EDIT_REFUSED",
+            format!("the edited action is not accepted, and {name} is as it was: {reason}"),
+        ),
+        DecideError::NotRemembered(reason) => Fault::precondition(
+            "NOT_REMEMBERED",
+            format!("nothing was decided, because the decision can't be remembered: {reason}"),
         ),
         DecideError::NotAnApprover(principal) => Fault::new(
             tonic::Code::PermissionDenied,

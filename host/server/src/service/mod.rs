@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod audit;
+mod decision;
 pub(crate) mod forge;
 pub(crate) mod invocations;
 pub(crate) mod memory;

@@ -148,6 +148,11 @@ pub(crate) enum Approvals {
         /// Say why
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
+        /// Approve what this JSON file makes of it; `-` reads standard input
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["remember", "identical"])]
+        edit: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
     },
     /// Say no to an approval
     Deny {
@@ -156,5 +161,42 @@ pub(crate) enum Approvals {
         /// Say why; the agent sees it
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+/// How far a decision reaches beyond the one action.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Reach {
+    /// Decide the identical requests that are waiting now alike
+    #[arg(long)]
+    pub(crate) identical: bool,
+    /// Remember the decision as the suggestion of this number
+    #[arg(long, value_name = "N")]
+    pub(crate) remember: Option<u32>,
+    /// Remember it for this long, such as 12h or 30d; a week without it
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, requires = "remember")]
+    pub(crate) lifetime: Option<Duration>,
+    /// Remember it for so many actions; 100 without it
+    #[arg(long, value_name = "COUNT", requires = "remember")]
+    pub(crate) uses: Option<u32>,
+    /// Remember it for later versions of the agent that ask for no more, too
+    #[arg(long, requires = "remember")]
+    pub(crate) any_version: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Grants {
+    /// List the standing grants, oldest first
+    List {
+        /// Only those of this agent
+        #[arg(long, default_value = "", hide_default_value = true)]
+        agent: String,
+    },
+    /// Withdraw a standing grant
+    Revoke {
+        /// The grant
+        id: String,
     },
 }

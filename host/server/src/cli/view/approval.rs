@@ -30,6 +30,26 @@ fn full_within(approval: &Approval, columns: Option<usize>) -> String {
         ("asked", time(approval.create_time.as_ref())),
         ("expires", time(approval.expire_time.as_ref())),
     ]);
+    text.push_str(&fields([
+        ("in place of", id(&approval.edited_from).to_owned()),
+        (
+            "identical",
+            match approval.identical_requests {
+                0 => String::new(),
+                count => format!("{count} more requests like this wait"),
+            },
+        ),
+        (
+            "last hour",
+            match &approval.ask_rate {
+                Some(rate) => format!(
+                    "asked {} times, {} approved, {} denied",
+                    rate.asked, rate.approved, rate.denied
+                ),
+                None => String::new(),
+            },
+        ),
+    ]));
     for decision in &approval.decisions {
         let reason = match decision.reason.as_str() {
             "" => String::new(),
@@ -53,7 +73,30 @@ fn full_within(approval: &Approval, columns: Option<usize>) -> String {
     for rendered in rendering.lines() {
         let _ = writeln!(text, "{INDENT}{rendered}");
     }
+    text.push_str(&suggestions(approval));
     text
+}
+
+/// What may be remembered, after everything else: it is the host's offer, and no part of the action.
+fn suggestions(approval: &Approval) -> String {
+    let mut text = String::new();
+    if approval.suggestions.is_empty() || !is_open(approval) {
+        return text;
+    }
+    // Writing to a String cannot fail.
+    let _ = match approval.never_allowed.as_str() {
+        "" => writeln!(text, "\n--remember N answers from now on, without asking:"),
+        why => writeln!(text, "\n--remember N only with a no ({}):", line(why)),
+    };
+    for (number, suggestion) in (1..).zip(&approval.suggestions) {
+        let _ = writeln!(text, "  {number}  {}", line(&suggestion.summary));
+    }
+    text
+}
+
+fn is_open(approval: &Approval) -> bool {
+    use nexus_proto::v1::approval::State;
+    matches!(approval.state(), State::Pending | State::Queued)
 }
 
 /// The approvals, one line each.

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod approval;
 pub(crate) mod audit;
 pub(crate) mod forge;
+pub(crate) mod grant;
 pub(crate) mod invocation;
 pub(crate) mod lock;
 pub(crate) mod policy;

@@ -148,7 +148,7 @@ pub(super) async fn approve(approval: &Approval, client: &Client) -> anyhow::Res
         verdict: Verdict::Approve.into(),
         reason: "part of the demo".to_owned(),
         digest: approval.digest.clone(),
-        request_id: String::new(),
+        ..DecideApprovalRequest::default()
     };
     client.approvals().decide_approval(request).await?;
     Ok(())

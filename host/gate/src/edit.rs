@@ -1,0 +1,128 @@
+//! What a person puts in the place of what an agent asked for.
+
+use nexus_manifest::Digest;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+
+use crate::errors::Refusal;
+use crate::gate::Inner;
+use crate::kind::Kind;
+use crate::payload::Part;
+use crate::permit::Grant;
+use crate::{Action, ApprovalId, Vote};
+
+/// An action with some of it replaced. What is absent stays as the agent asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edit {
+    /// Another verb of the same kind.
+    pub verb: Option<String>,
+    /// Another target.
+    pub target: Option<String>,
+    /// Other fields, all of them.
+    pub fields: Option<Value>,
+    /// Other bytes, all of them.
+    pub parts: Option<Vec<Part>>,
+}
+
+/// What became of a question whose approver changed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edited {
+    /// The approval of what happens instead.
+    pub approval: ApprovalId,
+    /// The digest of the change, so that a repeat of it is known as one.
+    pub edit: Digest,
+}
+
+/// Whether an edited action can be carried out as it is written. Known to those who carry it out.
+pub trait Shapes: Send + Sync + 'static {
+    /// The error says what about the edited action is wrong.
+    fn check(&self, asked: &Action, edited: &Action) -> Result<(), String>;
+}
+
+/// Nothing can be edited.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Fixed;
+
+impl Shapes for Fixed {
+    fn check(&self, _: &Action, _: &Action) -> Result<(), String> {
+        Err("this host edits no actions".to_owned())
+    }
+}
+
+/// A question to be put in the place of another: the action has passed the whole gate again.
+pub(crate) struct Replacement {
+    pub(crate) grant: Grant,
+    pub(crate) required: u32,
+    pub(crate) id: ApprovalId,
+    /// The question whose place it takes.
+    pub(crate) from: ApprovalId,
+    /// The word of the one who edited it.
+    pub(crate) vote: Vote,
+    /// Told when it is on disk, or why not.
+    pub(crate) landed: oneshot::Sender<Result<(), String>>,
+}
+
+/// Takes an edit past the whole gate, for the kind of action that was asked about.
+pub(crate) type Regate = dyn Fn(&Inner, &Edit) -> Result<(Grant, u32), String> + Send + Sync;
+
+impl Edit {
+    fn apply(&self, asked: &Action) -> Action {
+        let mut edited = asked.clone();
+        if let Some(verb) = &self.verb {
+            edited.verb.clone_from(verb);
+        }
+        if let Some(target) = &self.target {
+            edited.target.clone_from(target);
+        }
+        if let Some(fields) = &self.fields {
+            edited.payload.fields.clone_from(fields);
+        }
+        if let Some(parts) = &self.parts {
+            edited.payload.parts.clone_from(parts);
+        }
+        edited
+    }
+
+    /// What tells one edit from another.
+    pub(crate) fn digest(&self) -> Digest {
+        let parts = self.parts.as_ref().map(|parts| {
+            let part = |part: &Part| json!([part.name, part.media_type, part.digest().to_hex()]);
+            parts.iter().map(part).collect::<Vec<_>>()
+        });
+        let whole = json!([self.verb, self.target, self.fields, parts]);
+        Digest::of(whole.to_string().as_bytes())
+    }
+}
+
+impl Inner {
+    /// The edited action before the whole gate: kind, class, manifest, floor, policy. Its class is the
+    /// host's anew; at least one person stands behind it.
+    pub(crate) fn regate<K: Kind>(
+        &self,
+        asked: &Action,
+        edit: &Edit,
+    ) -> Result<(Grant, u32), String> {
+        let mut action = edit.apply(asked);
+        if (&action.verb, &action.target, &action.payload)
+            == (&asked.verb, &asked.target, &asked.payload)
+        {
+            return Err("it changes nothing; approve the action as it is".to_owned());
+        }
+        self.shapes.check(asked, &action)?;
+        let gate = self.this.upgrade().ok_or("the host is stopping")?;
+        let policy = self.policy();
+        let judged = self
+            .judge::<K>(&policy, &mut action)
+            .map_err(|refusal: Refusal| refusal.to_string())?;
+        let required = judged.approvals.max(1);
+        let grant = Grant::new(
+            gate,
+            action,
+            judged.digest,
+            policy.version(),
+            judged.policies,
+        );
+        grant.fits_a_person().map(|()| (grant, required))
+    }
+}
