@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm demo test lint bench fuzz
+.PHONY: help wasm demo test soak lint bench fuzz
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ demo: wasm ## From words to a running agent behind the gate, on this machine onl
 
 test: wasm ## Run every test
 	@scripts/test.sh
+
+soak: wasm ## Run the tests that do more where there is time, for at most an hour
+	@scripts/soak.sh
 
 lint: wasm ## Check format, lints, contracts and dependencies
 	@scripts/lint.sh

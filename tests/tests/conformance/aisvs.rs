@@ -213,18 +213,13 @@ async fn c9_2_9_what_makes_approvals_is_out_of_an_agent_s_reach() -> anyhow::Res
     client
         .deploy(&probe::component("climber", &permissions))
         .await?;
-    let mut steps = probe::exchange(&host.endpoint, "get", "/v1/approvals", &[]);
-    steps.push(json!({ "call": "config.get" }));
-    let waiting = client.invoke("climber", &json!(steps)).await?;
-    let ended = match waiting.approvals.first() {
-        // Whoever lets it try, it does not get there.
-        Some(approval) => {
-            client.decide(approval, Verdict::Approve).await?;
-            client.result(&waiting.name).await?
-        }
-        None => client.result(&waiting.name).await?,
-    };
-    assert_eq!(ended[3]["error"], "forbidden", "{ended}");
+    // It is not even an origin to talk to.
+    let steps = json!([
+        { "call": "http.origin.open", "url": host.endpoint, "as": "o" },
+        { "call": "config.get" },
+    ]);
+    let ended = client.output("climber", &steps).await?;
+    assert_eq!(ended[0]["error"], "forbidden", "{ended}");
     let token = std::fs::read_to_string(host.data.join("operator.token"))?;
     assert!(!ended.to_string().contains(token.trim()));
     // The wire without a token.
@@ -499,6 +494,18 @@ async fn c9_6_1_the_kill_switch_stops_everything_at_once() -> anyhow::Result<()>
     let refused = house.gate.check::<MemoryWrite>(house::put(), &()).await;
     assert!(matches!(refused, Err(Refusal::Forbidden(_))));
     assert_eq!(house.count(nexus_audit::EventKind::EffectStarted).await, 0);
+
+    // And through the binary: what a person approves after it goes nowhere.
+    let mut desk = Desk::new().await?;
+    let (waiting, question) = desk.park(&desk.order(1)).await?;
+    let engage = v1::EngageLockRequest {
+        reason: "something is wrong".to_owned(),
+    };
+    desk.client.system.engage_lock(engage).await?;
+    // It may be withdrawn already: either way nothing happens.
+    let _ = desk.client.decide(&question.name, Verdict::Approve).await;
+    desk.client.ended(&waiting.name).await?;
+    assert!(desk.origin.received().is_empty());
     Ok(())
 }
 

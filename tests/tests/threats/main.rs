@@ -6,12 +6,18 @@
 )]
 
 mod browser;
+mod binding;
 mod compiling;
 mod dropped_calls;
 mod egress;
+mod fatigue;
 mod files;
+mod forging;
 mod guests;
 mod headers;
+#[path = "../../../host/gate/tests/gate/house.rs"]
+#[expect(dead_code, reason = "the gate's own tests use the rest of it")]
+mod house;
 mod imports;
 mod limits;
 mod logs;
