@@ -4,6 +4,11 @@
 //! in hexadecimal digits, and each of these in the bytes themselves and in what they are after
 //! URL- and JSON-unescaping. Decoding the haystack rather than encoding the needle finds a value
 //! whichever of its characters were escaped.
+//!
+//! Values that were split over neighbouring fields are found where the fields, put together in their
+//! order, hold one. What is not found: a value in pieces in another order or with something between
+//! them, over several messages, or changed by more than these encodings, such as reversed, encrypted
+//! or compressed by the agent.
 
 use std::ops::Range;
 
@@ -35,9 +40,62 @@ struct View {
 }
 
 impl Scanner {
+    /// The name of a secret that stands in the fields when they are put together in their order.
+    pub fn find_joined<'a>(&self, fields: impl IntoIterator<Item = &'a [u8]>) -> Option<&str> {
+        let mut joined = Zeroizing::new(Vec::new());
+        for field in fields {
+            joined.extend_from_slice(field);
+        }
+        self.find(&joined)
+    }
+
+    /// Takes every secret out of the fields, those included that the fields hold only when they are
+    /// put together in their order. True if there was one.
+    pub fn redact_fields(&self, fields: &mut [&mut Vec<u8>]) -> bool {
+        let mut found = false;
+        for field in fields.iter_mut() {
+            if let Some(clean) = self.redact(field) {
+                **field = clean;
+                found = true;
+            }
+        }
+        // Each turn takes a secret out of at least two fields.
+        for _ in 0..fields.len() {
+            let all = fields.iter().map(|field| field.as_slice());
+            let Some(name) = self.find_joined(all).map(str::to_owned) else {
+                break;
+            };
+            let mut joined = Zeroizing::new(Vec::new());
+            for field in fields.iter() {
+                joined.extend_from_slice(field);
+            }
+            let ranges = self.ranges(&joined);
+            let mut at = 0;
+            for field in fields.iter_mut() {
+                let (start, end) = (at, at + field.len());
+                at = end;
+                if ranges
+                    .iter()
+                    .any(|range| range.start < end && start < range.end)
+                {
+                    **field = format!("[secret:{name}]").into_bytes();
+                }
+            }
+            found = true;
+        }
+        found
+    }
+
+    fn ranges(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        self.needles
+            .iter()
+            .flat_map(|needle| needle.ranges(bytes))
+            .collect()
+    }
+
     /// Adds a value that `name` stands for. Values under [`MIN_LENGTH`] bytes are left out.
     pub fn add(&mut self, name: &str, value: &[u8]) {
-        if value.len() < MIN_LENGTH {
+        if value.len() < MIN_LENGTH || self.knows(name, value) {
             return;
         }
         let mut exact = vec![Zeroizing::new(value.to_vec())];
@@ -52,6 +110,12 @@ impl Scanner {
             exact,
             hex,
         });
+    }
+
+    fn knows(&self, name: &str, value: &[u8]) -> bool {
+        self.needles.iter().any(|needle| {
+            needle.name == name && needle.exact.first().is_some_and(|exact| ***exact == *value)
+        })
     }
 
     /// Whether there is anything to look for.
@@ -318,6 +382,35 @@ mod tests {
             assert_eq!(scanner.find(text.as_bytes()), None, "{text}");
             assert_eq!(scanner.redact(text.as_bytes()), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_secret_over_several_fields_is_taken_out_of_each() {
+        let scanner = scanner(&["alpha-secret-omega"]);
+        for split in 1..17 {
+            let (left, right) = "alpha-secret-omega".split_at(split);
+            for (left, right) in [
+                (left.to_owned(), right.to_owned()),
+                (format!("before {left}"), format!("{right} after")),
+            ] {
+                let (mut a, mut b) = (left.into_bytes(), right.into_bytes());
+                let mut other = b"other".to_vec();
+                assert!(scanner.redact_fields(&mut [&mut a, &mut b, &mut other]));
+                assert_eq!((&a[..], &b[..]), (&b"[secret:s0]"[..], &b"[secret:s0]"[..]));
+                assert_eq!(other, b"other");
+            }
+        }
+        let mut whole = b"x alpha-secret-omega".to_vec();
+        assert!(scanner.redact_fields(&mut [&mut whole]));
+        assert_eq!(whole, b"x [secret:s0]");
+        assert!(!scanner.redact_fields(&mut [&mut b"alpha".to_vec(), &mut b"-".to_vec()]));
+    }
+
+    #[test]
+    fn a_secret_that_looks_like_a_replacement_ends_the_search_all_the_same() {
+        let scanner = scanner(&["[secret:"]);
+        let (mut a, mut b) = (b"[sec".to_vec(), b"ret:".to_vec());
+        assert!(scanner.redact_fields(&mut [&mut a, &mut b]));
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub mod operator_egress;
 pub mod secret;
 mod shapes;
 mod show;
+mod watch;
 
 pub use error::Error;
 pub use shapes::Shapes;
+pub use watch::Watch;

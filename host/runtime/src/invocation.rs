@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use nexus_effects::Watch;
 use nexus_gate::{ApprovalId, EffectClass, InvocationId, Label, Principal, Refusal, RootOrigin};
 use nexus_manifest::{AgentName, Digest};
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,8 @@ pub(crate) struct Invocation {
     pub(crate) clock: EventClock,
     created_at: SystemTime,
     log: Log,
+    /// The secrets that it had put into requests.
+    pub(crate) watch: Watch,
     parent: Option<Arc<Invocation>>,
     children: Mutex<Vec<Weak<Invocation>>>,
     calls: AtomicU32,
@@ -164,6 +167,7 @@ impl Invocation {
         let wall = parent.as_ref().map_or(limits.wall, |parent| {
             parent.deadline.left().min(limits.wall)
         });
+        let watch = Watch::default();
         let invocation = Arc::new(Self {
             facts,
             home: Home::here(),
@@ -171,7 +175,8 @@ impl Invocation {
             deadline: Deadline::new(now, wall),
             clock: EventClock::new(now, created_at),
             created_at,
-            log: Log::new(limits.log_bytes),
+            log: Log::new(limits.log_bytes, watch.clone()),
+            watch,
             chain_calls: parent
                 .as_ref()
                 .map(|parent| Arc::clone(&parent.chain_calls))

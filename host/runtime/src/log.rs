@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use nexus_effects::Watch;
+
 /// How serious a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
@@ -49,6 +51,8 @@ const KEPT_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub(crate) struct Log {
     limit: u64,
+    /// Secrets are taken out before a line is kept or shown.
+    watch: Watch,
     inner: Mutex<Inner>,
 }
 
@@ -79,16 +83,18 @@ impl Stream {
 }
 
 impl Log {
-    pub(crate) fn new(limit: u64) -> Self {
+    pub(crate) fn new(limit: u64, watch: Watch) -> Self {
         Self {
             limit,
+            watch,
             inner: Mutex::default(),
         }
     }
 
     /// Takes a message; `None` if it is beyond the limit.
     pub(crate) fn write(&self, time_ms: u64, level: Level, message: &str) -> Option<LogLine> {
-        self.lock().write(self.limit, time_ms, level, message)
+        self.lock()
+            .write(self.limit, &self.watch, time_ms, level, message)
     }
 
     /// Takes bytes of a stream and returns the lines that they complete.
@@ -104,7 +110,8 @@ impl Log {
                 let line = std::mem::take(partial);
                 let text = String::from_utf8_lossy(&line);
                 let text = text.trim_end_matches(['\n', '\r']);
-                lines.extend(inner.write(self.limit, time_ms, stream.level(), text));
+                let level = stream.level();
+                lines.extend(inner.write(self.limit, &self.watch, time_ms, level, text));
             } else {
                 inner.total = inner
                     .total
@@ -122,7 +129,8 @@ impl Log {
             let line = std::mem::take(&mut inner.partial[stream as usize]);
             if !line.is_empty() {
                 let text = String::from_utf8_lossy(&line);
-                lines.extend(inner.write(self.limit, time_ms, stream.level(), &text));
+                let level = stream.level();
+                lines.extend(inner.write(self.limit, &self.watch, time_ms, level, &text));
             }
         }
         lines
@@ -144,16 +152,24 @@ impl Log {
 }
 
 impl Inner {
-    fn write(&mut self, limit: u64, time_ms: u64, level: Level, message: &str) -> Option<LogLine> {
+    fn write(
+        &mut self,
+        limit: u64,
+        watch: &Watch,
+        time_ms: u64,
+        level: Level,
+        message: &str,
+    ) -> Option<LogLine> {
         self.total = self.total.saturating_add(message.len() as u64);
         if self.total > limit {
             self.dropped += 1;
             return None;
         }
+        let clean = watch.redact(message);
         let line = LogLine {
             time_ms,
             level,
-            message: escape(cut(message)),
+            message: escape(cut(clean.as_deref().unwrap_or(message))),
         };
         self.kept_bytes += line.message.len();
         self.kept.push_back(line.clone());

@@ -1,5 +1,6 @@
 //! How an invocation ended. Six different people act on six different ends.
 
+use nexus_effects::Watch;
 use nexus_gate::Refusal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -50,6 +51,33 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The same without the secrets that the invocation had put into requests. An answer that holds
+    /// one in pieces, or is no JSON without it, is none.
+    pub(crate) fn without(self, watch: &Watch) -> Self {
+        let clean = |text: String| watch.redact(&text).unwrap_or(text);
+        match self {
+            Self::Success(output) => match watch.redact_json(&output) {
+                Ok(clean) => Self::Success(clean.unwrap_or(output)),
+                Err(secret) => Self::Failure {
+                    code: "invalid-output".to_owned(),
+                    message: format!("the agent's answer holds the secret `{secret}`"),
+                },
+            },
+            Self::Failure { code, message } => Self::Failure {
+                // A code is a word that programs match.
+                code: match watch.redact(&code) {
+                    Some(_) => "secret".to_owned(),
+                    None => code,
+                },
+                message: clean(message),
+            },
+            Self::Trapped { message } => Self::Trapped {
+                message: clean(message),
+            },
+            other => other,
+        }
+    }
+
     /// The stable name of the kind of end.
     pub fn as_str(&self) -> &'static str {
         match self {

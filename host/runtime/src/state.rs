@@ -141,6 +141,12 @@ impl State {
         Labeller(Arc::clone(&self.invocation))
     }
 
+    /// The secrets that the invocation had put into requests: what the guest hands out is searched
+    /// for them.
+    pub fn watch(&self) -> &nexus_effects::Watch {
+        &self.invocation.watch
+    }
+
     /// Writes to the invocation's log; beyond its limit the message is dropped
     /// and counted.
     pub fn log(&self, level: Level, message: &str) {
@@ -154,6 +160,8 @@ impl State {
         } else {
             fraction.clamp(0.0, 1.0)
         };
+        let clean = self.watch().redact(message);
+        let message = clean.as_deref().unwrap_or(message);
         let message = escape(&message[..message.floor_char_boundary(1 << 10)]);
         self.invocation.set_progress(Progress { fraction, message });
     }

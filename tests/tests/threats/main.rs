@@ -19,6 +19,7 @@ mod headers;
 #[expect(dead_code, reason = "the gate's own tests use the rest of it")]
 mod house;
 mod imports;
+mod leaks;
 mod limits;
 mod logs;
 mod nesting;

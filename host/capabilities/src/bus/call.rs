@@ -46,7 +46,9 @@ pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<A
     let services = state.services().clone();
     let runtime = state.runtime().clone();
     let observer = state.observer();
+    let watched = state.watch().check(&action);
     Task::spawn(async move {
+        watched.map_err(failed)?;
         let permit = services
             .gate
             .check::<kind::BusCall>(action, &*observer)

@@ -93,13 +93,18 @@ impl HostPending for State {
 }
 
 /// Takes a request through the gate and out of the host, beside the guest.
-fn start(state: &mut State, request: egress::Request) -> Pending {
+fn start(state: &mut State, mut request: egress::Request) -> Pending {
     let sequence = state.next_sequence();
     let action = request.action(state.context().clone(), sequence, state.labels());
     let services = state.services().clone();
     let observer = state.observer();
     let labeller = state.labeller();
+    let watch = state.watch().clone();
     let task = Task::spawn(async move {
+        request
+            .screen(&action, &services.vault, &watch)
+            .await
+            .map_err(failed)?;
         let permit = services
             .gate
             .check::<kind::Http>(action, &*observer)

@@ -236,6 +236,7 @@ fn written(permit: &Permit<kind::MemoryWrite>, value: bytes::Bytes) -> bytes::By
 async fn check<K: nexus_gate::Kind>(state: &mut State, call: &Call) -> Result<Permit<K>, Error> {
     let sequence = state.next_sequence();
     let action = call.action(state.context().clone(), sequence, state.labels());
+    state.watch().check(&action).map_err(failed)?;
     let gate = state.services().gate.clone();
     let permit = gate
         .check::<K>(action, &*state.observer())

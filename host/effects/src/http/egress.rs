@@ -151,13 +151,13 @@ impl Egress {
         let secrets = open(&request, action, vault).await?;
         let mut scanner = Scanner::default();
         for secret in &secrets {
-            scanner.add(secret.name().as_str(), secret.expose().as_bytes());
+            let (name, value) = (secret.name().as_str(), secret.expose().as_bytes());
+            scanner.add(name, value);
+            request.watch.add(name, value);
         }
-        if let Some(name) = request.supplied().find_map(|bytes| scanner.find(bytes)) {
-            return Err(Error::Forbidden(format!(
-                "the request carries the value of the secret `{name}`: only the host puts secrets in"
-            )));
-        }
+        request.search(&scanner)?;
+        let watched = request.watch.with(|scanner| request.search(scanner));
+        watched.unwrap_or(Ok(()))?;
         let read = action.class == EffectClass::Read;
         let key = idempotency_key(action);
 
@@ -229,7 +229,11 @@ impl Egress {
             })
         })?;
         let mut response = Response::new(&head, body);
-        let redacted = response.redact(&scanner);
+        let mut redacted = response.redact(&scanner);
+        redacted |= request
+            .watch
+            .with(|scanner| response.redact(scanner))
+            .unwrap_or(false);
         Ok(Exchanged {
             response,
             address,

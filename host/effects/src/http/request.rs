@@ -6,12 +6,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nexus_gate::{Action, ActionKind, Context, EffectClass, Label, Payload};
 use nexus_manifest::{Method, Origin, Target};
+use nexus_vault::Vault;
 use serde_json::{Value, json};
 
 use super::headers;
 use super::placement::{self, Place, Placement};
 use crate::Error;
+use crate::leak::Scanner;
 use crate::show::show;
+use crate::watch::{Watch, carried, pieces};
 
 /// The largest body of a request.
 pub const MAX_BODY: usize = 8 * 1024 * 1024;
@@ -27,6 +30,8 @@ pub struct Request {
     pub(super) headers: Vec<(String, Vec<u8>)>,
     pub(super) body: Bytes,
     pub(super) placements: Vec<Placement>,
+    /// What else the agent that sends it must not have in it.
+    pub(super) watch: Watch,
 }
 
 impl Request {
@@ -39,6 +44,41 @@ impl Request {
             headers: Vec::new(),
             body: Bytes::new(),
             placements: Vec::new(),
+            watch: Watch::default(),
+        }
+    }
+
+    /// Searches what the agent supplied for the secrets that are placed in it and those of the
+    /// invocation that it belongs to, before anybody sees it. What is placed is watched from then on.
+    ///
+    /// [`Egress::send`](super::Egress::send) does it again, with the secrets as they are by then.
+    pub async fn screen(
+        &mut self,
+        action: &Action,
+        vault: &Vault,
+        watch: &Watch,
+    ) -> Result<(), Error> {
+        self.watch = watch.clone();
+        for placement in &self.placements {
+            // One that does not open is told of when it is to be used.
+            if let Ok(secret) = vault.open_secret(&placement.secret).await {
+                watch.add(secret.name().as_str(), secret.expose().as_bytes());
+            }
+        }
+        watch.check(action)?;
+        watch.with(|scanner| self.search(scanner)).unwrap_or(Ok(()))
+    }
+
+    /// Refuses what carries a secret, in one field or over several.
+    pub(super) fn search(&self, scanner: &Scanner) -> Result<(), Error> {
+        let joined = self.joined();
+        let found = self
+            .supplied()
+            .chain(joined.iter().map(Vec::as_slice))
+            .find_map(|bytes| scanner.find(bytes));
+        match found {
+            Some(name) => Err(carried(name)),
+            None => Ok(()),
         }
     }
 
@@ -292,6 +332,20 @@ impl Request {
             .into_iter()
             .chain(headers)
             .chain(self.placements.iter().flat_map(Placement::supplied))
+    }
+
+    /// The values that the agent could have split a secret over: of its query, its headers and its
+    /// body, each in their order.
+    pub(super) fn joined(&self) -> Vec<Vec<u8>> {
+        let query = self.target.as_str().split_once('?').map_or("", |(_, q)| q);
+        let query = pieces(query.as_bytes()).concat();
+        let values = self.headers.iter().map(|(_, value)| value.as_slice());
+        let headers: Vec<u8> = values
+            .chain([self.body.as_ref()])
+            .flatten()
+            .copied()
+            .collect();
+        vec![query, headers, pieces(&self.body).concat()]
     }
 
     /// Whether one more header of this size may be added.

@@ -5,6 +5,7 @@ use nexus_manifest::Digest;
 
 use super::headers;
 use crate::leak::Scanner;
+use crate::watch::pieces;
 
 /// A complete response: decoded, limited in size, and without the secrets that were sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,22 +38,27 @@ impl Response {
 
     /// Takes out what the scanner knows. True if there was something.
     pub(super) fn redact(&mut self, scanner: &Scanner) -> bool {
+        if scanner.is_empty() {
+            return false;
+        }
         let mut found = false;
         self.headers.retain(|(name, _)| {
             let clean = scanner.find(name.as_bytes()).is_none();
             found |= !clean;
             clean
         });
-        for (_, value) in &mut self.headers {
-            if let Some(clean) = scanner.redact(value) {
-                *value = clean;
-                found = true;
-            }
-        }
-        if let Some(clean) = scanner.redact(&self.body) {
-            self.body = clean.into();
+        let mut body = Vec::from(std::mem::take(&mut self.body));
+        // A value over several headers, or over the last of them and the body, is one value.
+        let values = self.headers.iter_mut().map(|(_, value)| value);
+        let mut fields: Vec<_> = values.chain([&mut body]).collect();
+        found |= scanner.redact_fields(&mut fields);
+        // In the fields of a document it can't be cut out without guessing what the rest then means.
+        let pieces = pieces(&body);
+        if let Some(name) = scanner.find_joined(pieces.iter().map(Vec::as_slice)) {
+            body = format!("[secret:{name}]").into_bytes();
             found = true;
         }
+        self.body = body.into();
         found
     }
 
