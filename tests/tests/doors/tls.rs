@@ -133,7 +133,7 @@ async fn a_client_needs_a_certificate_of_our_authority_and_a_token() -> anyhow::
             .output()
     };
     let (cert, key) = (file("client.pem"), file("client.key"));
-    let listed = call(&["--cert", &cert, "--key", &key])?;
+    let listed = call(&["--client-cert", &cert, "--client-key", &key])?;
     assert!(listed.status.success(), "{listed:?}");
     assert!(!call(&[])?.status.success());
     Ok(())

@@ -66,7 +66,7 @@ pub(crate) struct Global {
     pub(crate) ca: Option<PathBuf>,
     /// Show this certificate, a PEM file, to a host that asks for one
     #[arg(
-        long = "cert",
+        long = "client-cert",
         global = true,
         value_name = "FILE",
         env = "NEXUS_CERT",
@@ -75,7 +75,7 @@ pub(crate) struct Global {
     pub(crate) client_cert: Option<PathBuf>,
     /// The key of that certificate, a PEM file
     #[arg(
-        long = "key",
+        long = "client-key",
         global = true,
         value_name = "FILE",
         env = "NEXUS_KEY",
