@@ -243,6 +243,7 @@ async fn every_method_that_changes_something_leaves_a_record_of_who_called_it() 
     );
     let revoke = v1::RevokeTokenRequest {
         name: made.into_inner().token.unwrap().name,
+        ..v1::RevokeTokenRequest::default()
     };
     leaves!(
         "SystemService.RevokeToken",

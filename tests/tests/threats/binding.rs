@@ -143,7 +143,7 @@ async fn t31_what_lost_its_right_between_yes_and_effect_does_not_happen() {
         match round % 4 {
             0 => {
                 let text = format!("{}\n// {round}\n", nexus_gate::SHIPPED);
-                house.gate.set_policy(Policy::parse(&text).unwrap()).await;
+                house.set_policy(Policy::parse(&text).unwrap()).await;
                 let refused = permit.start(&payload).await;
                 assert!(matches!(refused, Err(StartError::PolicyChanged)));
             }

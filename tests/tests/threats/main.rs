@@ -5,8 +5,8 @@
     reason = "a test that can't go on has nothing better to do"
 )]
 
-mod browser;
 mod binding;
+mod browser;
 mod compiling;
 mod dropped_calls;
 mod egress;

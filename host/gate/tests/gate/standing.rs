@@ -308,13 +308,12 @@ async fn t30_no_grant_reaches_below_the_floor() {
     let four_eyes =
         r#"@id("four-eyes") permit (principal, action, resource) when { context.approvals >= 2 };"#;
     house
-        .gate
         .set_policy(nexus_gate::Policy::parse(four_eyes).unwrap())
         .await;
     assert!(is_asked(&mut house, order()).await);
     // And what policy forbids stays forbidden.
     let nothing = nexus_gate::Policy::parse("").unwrap();
-    house.gate.set_policy(nothing).await;
+    house.set_policy(nothing).await;
     let refused = house.gate.check::<Http>(order(), &()).await.unwrap_err();
     assert!(matches!(refused, Refusal::Forbidden(_)));
 }
