@@ -7,8 +7,11 @@ use std::fmt::Debug;
 use nexus_proto::v1;
 use prost::Message;
 
+/// What is done with the bytes of one message.
+pub type Check = fn(&[u8]);
+
 /// The request messages, by name; the build script reads them from the contract.
-pub const REQUESTS: &[(&str, fn(&[u8]))] = include!(concat!(env!("OUT_DIR"), "/requests.rs"));
+pub const REQUESTS: &[(&str, Check)] = include!(concat!(env!("OUT_DIR"), "/requests.rs"));
 
 /// The first byte chooses the message.
 pub(crate) fn run(data: &[u8]) {

@@ -104,7 +104,7 @@ fn action(bytes: &mut Bytes<'_>) -> Action {
 fn value(bytes: &mut Bytes<'_>, depth: usize) -> Value {
     match bytes.byte() % if depth == 0 || bytes.is_empty() { 4 } else { 6 } {
         0 => Value::Null,
-        1 => (bytes.byte() % 2 == 0).into(),
+        1 => (bytes.byte().is_multiple_of(2)).into(),
         2 => bytes.below(usize::MAX).into(),
         3 => bytes.text().into(),
         4 => (0..bytes.below(4))

@@ -30,7 +30,7 @@ pub(crate) fn run(data: &[u8]) {
     let house = house();
     let mut bytes = Bytes(data);
     if bytes.byte() % 16 != 0 {
-        let context = if bytes.byte() % 8 == 0 {
+        let context = if bytes.byte().is_multiple_of(8) {
             bytes.text()
         } else {
             CONTEXT.to_owned()
@@ -71,7 +71,7 @@ pub(crate) fn run(data: &[u8]) {
 /// The bytes after a few edits, or others in their place.
 fn edited(original: &[u8], bytes: &mut Bytes<'_>) -> Vec<u8> {
     let mut edited = original.to_vec();
-    if bytes.byte() % 8 == 0 {
+    if bytes.byte().is_multiple_of(8) {
         return bytes.0.to_vec();
     }
     while !bytes.is_empty() && !edited.is_empty() {

@@ -134,7 +134,8 @@ async fn t36_an_export_and_a_copy_of_the_data_verify_without_their_host() -> any
         offline(&["audit", "verify", "--file", &changed, "--checkpoint", &kept])
     };
     let middle = lines.len() / 2;
-    let ways: [(&str, fn(&mut Vec<String>, usize)); 5] = [
+    type Way = fn(&mut Vec<String>, usize);
+    let ways: [(&str, Way); 5] = [
         ("an edit", |lines, at| {
             lines[at] = lines[at].replace("operator", "nobody")
         }),

@@ -89,7 +89,7 @@ async fn a_named_forge_forges_once_and_is_told_to_all_who_ask() -> anyhow::Resul
     assert!(told.iter().any(|events| events.len() > 1));
     let last = told[0].last().unwrap().clone();
     let later = forge(&mut client, request.clone()).await?;
-    assert_eq!(later, [last.clone()]);
+    assert_eq!(later, std::slice::from_ref(&last));
     assert_eq!(
         recorded(&mut client, "forged-once", "forge_finished").await?,
         1

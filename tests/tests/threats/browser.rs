@@ -56,7 +56,8 @@ async fn t33_no_page_in_a_browser_reaches_the_host() -> anyhow::Result<()> {
         "nexus.local",
         "xn--lcalhost-fcb.example",
     ];
-    let mut vectors: Vec<(Option<&str>, Method, Vec<(&str, &str)>)> = rebound
+    type Vector<'a> = (Option<&'a str>, Method, Vec<(&'a str, &'a str)>);
+    let mut vectors: Vec<Vector<'_>> = rebound
         .iter()
         .map(|name| (Some(*name), Method::POST, vec![GRPC]))
         .collect();

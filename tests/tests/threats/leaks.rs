@@ -38,7 +38,7 @@ fn encoded(number: usize, encoding: usize) -> Vec<String> {
     match encoding {
         0 => vec![value],
         1 => vec![STANDARD.encode(format!("{}{value}", &"xy"[..number % 3]))],
-        2 if number % 2 == 0 => vec![hex::encode(value)],
+        2 if number.is_multiple_of(2) => vec![hex::encode(value)],
         2 => vec![hex::encode_upper(value)],
         3 => vec![percent(&value)],
         4 => vec![escaped(&value)],

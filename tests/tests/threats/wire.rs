@@ -339,16 +339,18 @@ async fn abuse(host: &Host, kind: usize) -> anyhow::Result<()> {
                 .await;
             raw.flood(&frame(DATA, 0, 1, &[]).repeat(1_000), 10).await;
         }
-        3 => drop(raw.flood(&[0xff; 4096], 16).await),
+        3 => {
+            raw.flood(&[0xff; 4096], 16).await;
+        }
         4 => {
             let large = fields(&[("x-large", &"y".repeat(300))]).repeat(60);
             let large = [block.as_slice(), &large].concat();
             raw.flood(&frame(HEADERS, END_HEADERS, 1, &large), 1).await;
         }
-        5 => drop(
+        5 => {
             raw.flood(&frame(SETTINGS, 0, 0, &[]).repeat(1_000), 10)
-                .await,
-        ),
+                .await;
+        }
         // Calls without a token that is worth anything, as many as a connection takes.
         6 => {
             let mut calls = Vec::new();

@@ -268,12 +268,27 @@ async fn a_source_that_does_not_compile_or_does_not_fit_is_a_result() {
     );
     assert!(matches!(&*host.invoke("mine", "21").await, Outcome::Success(text) if text == "42"));
 
-    // A name that is taken stays its owner's.
+    // A name that is taken stays its owner's until a person agrees.
     let mut theirs = send("mine", source, manifest);
     theirs.principal = Principal::new("bert");
-    let events = host.forge(theirs).await;
+    let events: Vec<_> = host
+        .forge
+        .forge(theirs)
+        .take_while(|event| {
+            let asked = matches!(event.detail, Some(Detail::NeedsReview { .. }));
+            std::future::ready(!asked)
+        })
+        .collect()
+        .await;
+    let told = |reason: &str| reason.contains("belongs to anna");
     assert!(
-        matches!(last(&events).1, Detail::Failure(reason) if reason.contains("anna")),
+        events
+            .iter()
+            .any(|event| matches!(&event.detail, Some(Detail::Log(reason)) if told(reason))),
         "{events:?}"
+    );
+    assert_eq!(
+        host.runtime.get(&"mine".parse().unwrap()).unwrap().owner,
+        anna()
     );
 }

@@ -47,7 +47,11 @@ mod tests {
         );
         assert_eq!(wrapped.replace("\n  + ", ""), rendering);
         let wide = wrap(&"価".repeat(100), 80);
-        assert!(wide.lines().all(|line| line.chars().count() <= 40));
+        let width = |line: &str| -> usize {
+            let columns = |character: char| if character.is_ascii() { 1 } else { 2 };
+            line.chars().map(columns).sum()
+        };
+        assert!(wide.lines().all(|line| width(line) <= 80));
         assert_eq!(wrap("a\nb\n", 0), "a\nb\n");
     }
 }

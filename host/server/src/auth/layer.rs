@@ -95,7 +95,7 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let pass = match self.doors.admit(&request) {
             Ok(pass) => pass,
-            Err(response) => return Box::pin(std::future::ready(Ok(response))),
+            Err(response) => return Box::pin(std::future::ready(Ok(*response))),
         };
         let streams = streams(request.uri().path());
         let Pass { caller, place } = pass;
@@ -119,25 +119,25 @@ where
 }
 
 impl Doors {
-    fn admit(&self, request: &Request<Body>) -> Result<Pass, Response<Body>> {
+    fn admit(&self, request: &Request<Body>) -> Result<Pass, Box<Response<Body>>> {
         if let Err((code, reason)) = self.names.check(request) {
             let fault = Fault::new(Code::PermissionDenied, "NOT_A_GRPC_CLIENT", reason);
             let mut response = Status::from(fault).into_http::<Body>();
             *response.status_mut() = code;
-            return Err(response);
+            return Err(Box::new(response));
         }
         self.enter(request)
-            .map_err(|fault| Status::from(fault).into_http())
+            .map_err(|fault| Box::new(Status::from(*fault).into_http()))
     }
 
-    fn enter(&self, request: &Request<Body>) -> Result<Pass, Fault> {
+    fn enter(&self, request: &Request<Body>) -> Result<Pass, Box<Fault>> {
         let path = request.uri().path();
         let place = self.load.admit(path).map_err(|_| {
-            Fault::unavailable(
+            let fault = Fault::unavailable(
                 "OVERLOADED",
                 "the host is at as many calls as it may; come again in a second",
-            )
-            .retry_after(LATER)
+            );
+            Box::new(fault.retry_after(LATER))
         })?;
         // Probes and reflection say nothing that the protos do not say.
         if path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.") {
@@ -148,10 +148,10 @@ impl Doors {
         }
         let caller = self
             .authenticate(request)
-            .map_err(|fault| self.failed(request, fault))?;
+            .map_err(|fault| Box::new(self.failed(request, *fault)))?;
         let roles = roles_of(path);
         if !roles.contains(&caller.role) {
-            return Err(Fault::role_not_allowed(caller.role, path, roles));
+            return Err(Box::new(Fault::role_not_allowed(caller.role, path, roles)));
         }
         if let Some(most) = self.calls_per_second
             && !exempt(path)
@@ -161,7 +161,8 @@ impl Doors {
                 "{} has made more than {most} calls in a second; come again later",
                 caller.principal
             );
-            return Err(Fault::exhausted("RATE_LIMITED", message).retry_after(wait));
+            let fault = Fault::exhausted("RATE_LIMITED", message).retry_after(wait);
+            return Err(Box::new(fault));
         }
         Ok(Pass {
             caller: Some(caller),
@@ -169,19 +170,19 @@ impl Doors {
         })
     }
 
-    fn authenticate(&self, request: &Request<Body>) -> Result<Caller, Fault> {
+    fn authenticate(&self, request: &Request<Body>) -> Result<Caller, Box<Fault>> {
         let token = request
             .headers()
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")))
             .ok_or_else(|| {
-                Fault::unauthenticated("send `authorization: Bearer TOKEN`; the first start wrote one to operator.token in the data directory")
+                Box::new(Fault::unauthenticated("send `authorization: Bearer TOKEN`; the first start wrote one to operator.token in the data directory"))
             })?;
         self.tokens.authenticate(token.trim()).ok_or_else(|| {
-            Fault::unauthenticated(
+            Box::new(Fault::unauthenticated(
                 "this token is unknown, expired or revoked; ask the operator for a new one",
-            )
+            ))
         })
     }
 
