@@ -339,15 +339,20 @@ async fn the_command_line_edits_remembers_and_decides_identical_ones() -> anyhow
     }
     steps.extend(["a", "b", "c"].map(probe::waiting));
     let started = desk.start(&steps).await?;
-    let shown = desk
-        .approvals
-        .find(|found| found.invocation == started.name && found.state() == State::Pending)
-        .await?;
-    for _ in 0..2 {
-        desk.approvals
-            .find(|found| found.state() == State::Queued)
-            .await?;
+    // They reach the disk beside each other, so they may be heard of in any order.
+    let (mut shown, mut queued) = (None, 0);
+    while shown.is_none() || queued < 2 {
+        let found = desk
+            .approvals
+            .find(|found| found.invocation == started.name);
+        let found = found.await?;
+        match found.state() {
+            State::Pending => shown = Some(found),
+            State::Queued => queued += 1,
+            _ => {}
+        }
     }
+    let shown = shown.expect("the loop ends with one");
     let id = shown.name.trim_start_matches("approvals/").to_owned();
     let text = desk.host.nexus(&["approvals", "show", &id])?;
     let text = String::from_utf8(text.stdout)?;

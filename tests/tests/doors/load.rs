@@ -62,7 +62,14 @@ async fn a_full_house_refuses_calls_and_still_answers_probes_and_the_lock() -> a
     assert!(full.get_details_retry_info().is_some());
 
     // Two calls that wait for a person take the whole room.
-    let write = probe::post("http://127.0.0.1:9", "/orders", &json!({ "n": 1 }));
+    // Not the same twice: identical questions are shown as one.
+    let write = |n| {
+        Value::from(probe::post(
+            "http://127.0.0.1:9",
+            "/orders",
+            &json!({ "n": n }),
+        ))
+    };
     let wait = |mut client: Client, write: Value| async move {
         let request = v1::InvokeAgentRequest {
             name: "agents/writer".to_owned(),
@@ -72,10 +79,9 @@ async fn a_full_house_refuses_calls_and_still_answers_probes_and_the_lock() -> a
         };
         client.invocations.invoke_agent(request).await
     };
-    let write = Value::from(write);
     let waiting = tokio::spawn(join_all([
-        wait(client.clone(), write.clone()),
-        wait(client.clone(), write),
+        wait(client.clone(), write(1)),
+        wait(client.clone(), write(2)),
     ]));
     let mut asked = Vec::new();
     for _ in 0..2 {
