@@ -53,6 +53,8 @@ impl Elsewhere {
             .env_clear()
             .env("PATH", &self.path)
             .env("HOME", self.path("home"))
+            // Where the command line remembers the heads of audit trails, which no host may forget for it.
+            .env("XDG_STATE_HOME", self.path("state"))
             .env("NEXUS_DATA", self.path("data"))
             .env("CARGO_HOME", self.path("cargo"))
             .env("CARGO_NET_OFFLINE", "true")
@@ -121,7 +123,7 @@ async fn the_binary_forges_with_nothing_beside_it_and_no_registry() -> anyhow::R
     assert_eq!(origin.received().len(), 1);
     assert!(
         is_empty(&elsewhere.path("home")),
-        "nothing is left outside of the data directory"
+        "nothing is left outside of the data directory and of the state of the command line"
     );
     Ok(())
 }
