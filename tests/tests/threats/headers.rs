@@ -56,7 +56,11 @@ const VECTORS: [(&str, &str, bool); 70] = [
     ("x-empty", "", true),
     ("x-tab", "a\tb", true),
     ("x-latin", "grüße", true),
-    ("x-long", "0123456789012345678901234567890123456789", true),
+    (
+        "x-long",
+        "one two three four five six seven eight nine",
+        true,
+    ),
     ("x-cookie-consent", "no", true),
     ("user-agent", "agent", true),
     ("authorization", "Bearer abc", false),
