@@ -15,6 +15,21 @@
 #[rustfmt::skip]
 pub mod bindings;
 
+#[cfg(feature = "reveal")]
+#[expect(unsafe_code, reason = "as in `bindings`")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    rustdoc::all,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code follows its generator"
+)]
+#[doc(hidden)]
+#[rustfmt::skip]
+pub mod bindings_reveal;
+
 pub mod bus;
 pub mod config;
 mod error;

@@ -41,6 +41,20 @@ impl Secret {
         &self.name
     }
 
+    /// The secret's own text, for what the host can't do with it by itself. `reason` is shown to the person who
+    /// is asked, each time.
+    ///
+    /// Needs `reveal = true` in the manifest's permission and `nexus vault set --revealable` on the host. From here
+    /// on every request of the invocation asks a person, and what carries the value itself goes nowhere.
+    #[cfg(feature = "reveal")]
+    pub fn reveal(&self, reason: impl AsRef<str>) -> Result<String> {
+        let reason = reason.as_ref();
+        Ok(crate::bindings_reveal::nexus::agent::vault_reveal::reveal(
+            &self.handle,
+            reason,
+        )?)
+    }
+
     pub(crate) fn handle(&self) -> &wit::Secret {
         &self.handle
     }

@@ -20,6 +20,7 @@ impl fmt::Debug for SetSecretRequest {
             value: _,
             audience,
             etag,
+            revealable,
         } = self;
         formatter
             .debug_struct("SetSecretRequest")
@@ -27,6 +28,7 @@ impl fmt::Debug for SetSecretRequest {
             .field("value", &Redacted)
             .field("audience", audience)
             .field("etag", etag)
+            .field("revealable", revealable)
             .finish()
     }
 }

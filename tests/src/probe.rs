@@ -52,6 +52,11 @@ pub fn secret(name: &str, audience: &[&str]) -> String {
     format!("secret = {{ name = \"{name}\", audience = {audience:?} }}")
 }
 
+/// The permission to ask for a secret itself, for guests that can.
+pub fn revealed(name: &str, audience: &[&str]) -> String {
+    format!("secret = {{ name = \"{name}\", audience = {audience:?}, reveal = true }}")
+}
+
 /// The permission to read and write a space.
 pub fn memory(space: &str) -> String {
     format!("memory = {{ space = \"{space}\", access = \"read-write\" }}")

@@ -21,6 +21,7 @@ async fn set(client: &mut Client, value: &str, etag: &str) -> Result<v1::Secret,
         value: value.to_owned(),
         audience: vec!["https://api.example.com".to_owned()],
         etag: etag.to_owned(),
+        ..v1::SetSecretRequest::default()
     };
     Ok(client.vault.set_secret(request).await?.into_inner())
 }

@@ -7,7 +7,7 @@
 
 wasmtime::component::bindgen!({
     path: "../../wit",
-    world: "nexus:agent/agent",
+    world: "nexus:agent/trusted-agent",
     imports: { default: async | trappable },
     with: {
         "nexus:agent/vault.secret": crate::vault::Secret,

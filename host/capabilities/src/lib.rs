@@ -32,6 +32,7 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     agent::config::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     agent::log::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     agent::vault::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
+    agent::vault_reveal::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     agent::memory::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     agent::http::add_to_linker::<_, HasSelf<State>>(linker, |state| state)?;
     agent::bus::add_to_linker::<_, HasSelf<State>>(linker, |state| state)

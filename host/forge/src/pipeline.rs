@@ -279,7 +279,7 @@ async fn make(forge: &Inner, source: &str, plan: &Plan, stages: &Stages) -> Resu
     stages.begin(Stage::Proof);
     let prepared = forge
         .runtime
-        .prepare(Bytes::from(built.component.clone()))
+        .prepare_forged(Bytes::from(built.component.clone()))
         .await;
     let prepared = prepared.map_err(|error| match error {
         PrepareError::Proof(error) => End::Found(vec![finding(&error)]),

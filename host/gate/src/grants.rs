@@ -8,13 +8,14 @@ use crate::{Action, ActionKind, EffectClass};
 /// Whether the manifest covers the action; the error says what it lacks.
 pub(crate) fn check<K: Kind>(action: &Action) -> Result<(), String> {
     match (K::ACTION, K::CAPABILITY) {
-        // Publication, grants and reveals are asked about as a whole, not covered one by one.
+        // Publication and grants are asked about as a whole, not covered one by one.
         (ActionKind::Publish | ActionKind::Grant, _) => Ok(()),
         (_, "http") => http(action),
         (_, "memory") => memory(action, K::CLASS),
         // What is listed is filtered to the peers that the manifest names.
         (_, "bus") if K::CLASS == EffectClass::Read && action.target == "*" => Ok(()),
         (_, "bus") => bus(action),
+        (ActionKind::Reveal, _) => reveal(action),
         (_, "vault") => vault(action),
         (_, other) => Err(format!(
             "no manifest permission covers the capability {other}"
@@ -102,5 +103,16 @@ fn vault(action: &Action) -> Result<(), String> {
             "the manifest has no secret permission for {:?}",
             action.target
         ))
+    }
+}
+
+fn reveal(action: &Action) -> Result<(), String> {
+    vault(action)?;
+    match action.context.manifest.secret(&action.target) {
+        Some(permission) if permission.reveal => Ok(()),
+        _ => Err(format!(
+            "the manifest's permission for the secret {:?} is to have it used, without `reveal = true`",
+            action.target
+        )),
     }
 }

@@ -78,6 +78,8 @@ kinds! {
     BusList: Effect, "bus", ["peers", "find", "card"], Read;
     /// Takes a handle to a secret, which is the right to have it used.
     SecretOpen: Effect, "vault", ["open"], Read;
+    /// Gives an agent the text of a secret.
+    SecretReveal: Reveal, "vault", ["reveal"], Irreversible;
     /// Makes a component callable.
     Publish: Publish, "agents", ["publish"], Internal;
 }

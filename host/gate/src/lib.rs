@@ -71,7 +71,7 @@ pub use explain::Explanation;
 pub use gate::{Gate, MAX_ASKED_BYTES, Options};
 pub use ids::{ApprovalId, GrantId, IdError, InvocationId, Principal};
 pub use in_force::{InForce, PolicyChange, PolicySource};
-pub use judge::LABELLED_EGRESS;
+pub use judge::{LABELLED_EGRESS, REVEAL};
 pub use kind::Kind;
 pub use lock::{Engaged, Lock, Locked, Pass};
 pub use nonce::Nonce;

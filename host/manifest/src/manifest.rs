@@ -205,7 +205,11 @@ fn permissions(raw: Vec<raw::Permission>) -> Result<Vec<Permission>, Error> {
                         "name at least one origin, all https",
                     ));
                 }
-                Ok(Permission::Secret(SecretPermission { name, audience }))
+                Ok(Permission::Secret(SecretPermission {
+                    name,
+                    audience,
+                    reveal: raw.reveal,
+                }))
             }
             raw::Permission::Memory(raw) => {
                 let space = raw.space.parse().map_err(name("permission.memory.space"))?;

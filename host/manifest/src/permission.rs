@@ -52,6 +52,9 @@ pub struct SecretPermission {
     pub name: SecretName,
     /// The origins it may be sent to, all https. The vault's own audience narrows it further.
     pub audience: Vec<Origin>,
+    /// Whether the agent may ask for the value itself. The operator has to have said so of the
+    /// secret as well, and a person is asked each time.
+    pub reveal: bool,
 }
 
 /// The right to use one memory space.
@@ -214,7 +217,11 @@ impl fmt::Display for Permission {
             }
             Self::Secret(secret) => {
                 let audience: Vec<_> = secret.audience.iter().map(Origin::as_str).collect();
-                write!(f, "secret {} towards {}", secret.name, audience.join(", "))
+                write!(f, "secret {} towards {}", secret.name, audience.join(", "))?;
+                if secret.reveal {
+                    f.write_str("; the agent may ask to see its value")?;
+                }
+                Ok(())
             }
             Self::Memory(memory) => write!(f, "memory {} ({})", memory.space, memory.access),
             Self::Peer(PeerPermission::Agent(name)) => write!(f, "peer {name}"),

@@ -53,6 +53,8 @@ pub(crate) struct Http {
 pub(crate) struct Secret {
     pub(crate) name: String,
     pub(crate) audience: Vec<String>,
+    #[serde(default)]
+    pub(crate) reveal: bool,
 }
 
 #[derive(Deserialize)]

@@ -13,7 +13,7 @@ use crate::compile::CompileError;
 use crate::generation::{Entry, Loaded};
 use crate::invocation::{Facts, Invocation};
 use crate::outcome::Outcome;
-use crate::proof::{self, ProofError};
+use crate::proof::{self, ProofError, Source};
 use crate::runtime::Runtime;
 use crate::shape::{self, Bodies, ShapeError};
 use crate::state::State;
@@ -90,6 +90,20 @@ impl Runtime {
     /// Makes a component ready to be published. Changes nothing but the
     /// artifact cache. Cancel-safe.
     pub async fn prepare(&self, component: Bytes) -> Result<Prepared, PrepareError> {
+        self.prepare_from(component, Source::Uploaded).await
+    }
+
+    /// The same for a component that the forge has built, which is refused whatever no forged agent
+    /// gets: the interface `vault-reveal`, whatever its manifest says.
+    pub async fn prepare_forged(&self, component: Bytes) -> Result<Prepared, PrepareError> {
+        self.prepare_from(component, Source::Forged).await
+    }
+
+    async fn prepare_from(
+        &self,
+        component: Bytes,
+        source: Source,
+    ) -> Result<Prepared, PrepareError> {
         let limit = self.limits().component_bytes;
         if component.len() > limit {
             return Err(PrepareError::TooLarge {
@@ -97,7 +111,7 @@ impl Runtime {
                 limit,
             });
         }
-        let (component, digest, loaded) = self.load(component).await?;
+        let (component, digest, loaded) = self.load_from(component, source).await?;
         self.try_out(&loaded, digest).await?;
         Ok(Prepared {
             manifest: Arc::clone(&loaded.manifest),
@@ -109,14 +123,22 @@ impl Runtime {
         })
     }
 
-    /// Reads, proves, compiles if the cache has nothing, and links.
+    /// Reads, proves, compiles if the cache has nothing, and links what was accepted before.
     pub(crate) async fn load(
         &self,
         component: Bytes,
     ) -> Result<(Bytes, Digest, Loaded), PrepareError> {
+        self.load_from(component, Source::Uploaded).await
+    }
+
+    async fn load_from(
+        &self,
+        component: Bytes,
+        source: Source,
+    ) -> Result<(Bytes, Digest, Loaded), PrepareError> {
         let runtime = self.clone();
         let inspected =
-            tokio::task::spawn_blocking(move || inspect(component, &runtime.0.cache)).await;
+            tokio::task::spawn_blocking(move || inspect(component, source, &runtime.0.cache)).await;
         let Inspected {
             component,
             digest,
@@ -226,7 +248,7 @@ struct Inspected {
     handler: String,
 }
 
-fn inspect(component: Bytes, cache: &Cache) -> Result<Inspected, PrepareError> {
+fn inspect(component: Bytes, source: Source, cache: &Cache) -> Result<Inspected, PrepareError> {
     // What is no component has no code either, and a better error below.
     let code = package::code_digest(&component);
     let artifact = code.as_ref().ok().and_then(|code| cache.get(code));
@@ -237,7 +259,7 @@ fn inspect(component: Bytes, cache: &Cache) -> Result<Inspected, PrepareError> {
     };
     let shape = shape::read(&component, bodies)?;
     let manifest = Manifest::parse(&package::read_manifest(&component)?)?;
-    proof::prove(&shape, &manifest)?;
+    proof::prove(&shape, &manifest, source)?;
     let handler = proof::handler(&shape)?.to_owned();
     Ok(Inspected {
         digest: Digest::of(&component),

@@ -36,6 +36,18 @@ const GUARDED: &[(&str, &str)] = &[
     ("bus", "peer"),
 ];
 
+/// The interface by which a secret's value enters a guest.
+const REVEAL: &str = "vault-reveal";
+
+/// Where a component came from, which decides what it can be given at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// A person built it, or has already accepted it.
+    Uploaded,
+    /// The forge built it from words or from source that somebody sent.
+    Forged,
+}
+
 /// Why a component and its manifest do not belong together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -58,6 +70,15 @@ pub enum ProofError {
         import: String,
         /// The kind of permission that would cover it.
         permission: &'static str,
+    },
+    /// A forged component imports what no forged one gets.
+    #[error(
+        "the component imports `{import}`, which no forged agent gets: have the host place the \
+         secret with `vault`, or build the agent by hand and deploy it"
+    )]
+    NeverForged {
+        /// The import's full name.
+        import: String,
     },
     /// The manifest asks for a power that the component cannot use.
     #[error(
@@ -83,9 +104,11 @@ pub enum ProofError {
 /// An import without its permission is always refused. A permission without
 /// its import is refused where imports can be read off: a component that
 /// imports every guarded interface was built by a toolchain that imports the
-/// whole world, and only its manifest narrows it.
-pub(crate) fn prove(shape: &Shape, manifest: &Manifest) -> Result<(), ProofError> {
+/// whole world, and only its manifest narrows it. That does not go for
+/// `vault-reveal`, which is in a world of its own.
+pub(crate) fn prove(shape: &Shape, manifest: &Manifest, source: Source) -> Result<(), ProofError> {
     let mut used = Vec::new();
+    let mut reveals = false;
     for import in &shape.imports {
         let refuse = |reason| {
             Err(ProofError::NotOffered {
@@ -107,8 +130,19 @@ pub(crate) fn prove(shape: &Shape, manifest: &Manifest) -> Result<(), ProofError
                 }
                 match interface {
                     "types" | "config" | "log" => {}
-                    "vault-reveal" => {
-                        return refuse("no agent may see the text of a secret; use `vault`");
+                    REVEAL => {
+                        if source == Source::Forged {
+                            return Err(ProofError::NeverForged {
+                                import: import.name.clone(),
+                            });
+                        }
+                        if !manifest.permissions.iter().any(may_reveal) {
+                            return Err(ProofError::NotCovered {
+                                import: import.name.clone(),
+                                permission: "secret` with `reveal = true",
+                            });
+                        }
+                        reveals = true;
                     }
                     _ => {
                         let Some((interface, permission)) =
@@ -161,7 +195,18 @@ pub(crate) fn prove(shape: &Shape, manifest: &Manifest) -> Result<(), ProofError
             }
         }
     }
+    let unused = |permission: &&Permission| may_reveal(permission) && !reveals;
+    if let Some(permission) = manifest.permissions.iter().find(unused) {
+        return Err(ProofError::PermissionNotUsed {
+            permission: permission.to_string(),
+            interface: REVEAL,
+        });
+    }
     handler(shape).map(|_| ())
+}
+
+fn may_reveal(permission: &Permission) -> bool {
+    matches!(permission, Permission::Secret(secret) if secret.reveal)
 }
 
 /// The exported handler's full name.

@@ -14,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-use crate::row::{META, Row};
+use crate::row::{META, REVEALABLE, Row};
 
 /// Where the search for the latest anchor may begin: a sequence number of the trail. Wrong, it costs
 /// time and hides nothing.
@@ -64,6 +64,9 @@ pub(crate) fn entry(name: &SecretName, row: &Row) -> [u8; 32] {
     part(&(row.audience.len() as u64).to_be_bytes());
     for origin in &row.audience {
         part(origin.as_str().as_bytes());
+    }
+    if row.revealable {
+        part(REVEALABLE);
     }
     if let Some(sealed) = &row.sealed {
         part(&sealed.value.0);

@@ -36,6 +36,6 @@ pub use master::MasterKey;
 pub use nexus_manifest::SecretName;
 pub use recovery::RecoveryCopy;
 pub use secrecy::{ExposeSecret, SecretString};
-pub use secret::{Secret, SecretInfo};
+pub use secret::{Secret, SecretInfo, Terms};
 pub use vault::Vault;
 pub use verify::Fault;

@@ -15,6 +15,8 @@ use crate::recovery::Recovery;
 
 /// The format this version writes, and the newest that it reads.
 pub(crate) const FORMAT: u32 = 1;
+/// What stands among the bindings of a value that agents may be given.
+pub(crate) const REVEALABLE: &[u8] = b"revealable";
 /// The secrets, by name.
 pub(crate) const SECRETS: Table = Table("vault_secrets");
 /// The vault's own row.
@@ -45,6 +47,9 @@ pub(crate) struct Row {
     pub(crate) version: u64,
     pub(crate) updated_ms: u64,
     pub(crate) audience: Vec<Origin>,
+    /// Whether an agent may be given the value.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) revealable: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sealed: Option<Sealed>,
 }
@@ -143,6 +148,10 @@ pub(crate) fn value_bindings(vault: &str, name: &SecretName, row: &Row) -> Vec<V
             .iter()
             .map(|origin| origin.as_str().as_bytes().to_vec()),
     );
+    if row.revealable {
+        // No origin is written so.
+        bindings.push(REVEALABLE.to_vec());
+    }
     bindings
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nexus_audit::{Audit, Event, EventKind};
-use nexus_manifest::{Origin, SecretName};
+use nexus_manifest::SecretName;
 use nexus_store::{Commit, CommitError, Scan, Store};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::cipher::Key;
 use crate::error::Error;
 use crate::master::Opened;
 use crate::row::{self, FORMAT, Meta, Row, SECRETS, Sealed, Wrapped, encode, parse as parse_row};
-use crate::secret::{Secret, SecretInfo};
+use crate::secret::{Secret, SecretInfo, Terms};
 
 /// The longest value, in bytes.
 const MAX_VALUE: usize = 64 * 1024;
@@ -63,16 +63,16 @@ impl Vault {
         })))
     }
 
-    /// Sets a secret's value and audience. The row and its audit event, which names `principal`
+    /// Sets a secret's value and what may be done with it. The row and its audit event, which names `principal`
     /// and neither the value nor its length, are one commit.
     pub async fn set(
         &self,
         name: &SecretName,
         value: &SecretString,
-        audience: Vec<Origin>,
+        terms: impl Into<Terms>,
         principal: &str,
     ) -> Result<SecretInfo, Error> {
-        self.set_at(name, value, audience, None, principal).await
+        self.set_at(name, value, terms, None, principal).await
     }
 
     /// The same, only if the secret is at this version when it is written; otherwise [`Error::Stale`].
@@ -80,10 +80,14 @@ impl Vault {
         &self,
         name: &SecretName,
         value: &SecretString,
-        mut audience: Vec<Origin>,
+        terms: impl Into<Terms>,
         at: Option<u64>,
         principal: &str,
     ) -> Result<SecretInfo, Error> {
+        let Terms {
+            mut audience,
+            revealable,
+        } = terms.into();
         let length = value.expose_secret().len();
         if length == 0 || length > MAX_VALUE {
             return Err(Error::Length {
@@ -108,12 +112,13 @@ impl Vault {
             version: self.next_version(name),
             updated_ms: now_ms(),
             audience,
+            revealable,
             sealed: None,
         };
         row.sealed = Some(self.seal_value(name, &row, value)?);
         let event = Event::new(EventKind::SecretSet)
             .principal(principal)
-            .detail(json!({ "audience": row.audience }));
+            .detail(json!({ "audience": row.audience, "revealable": row.revealable }));
         self.write(name, old, &row, event).await?;
         Ok(info(name.clone(), row))
     }
@@ -146,6 +151,7 @@ impl Vault {
             version: self.next_version(name),
             updated_ms: now_ms(),
             audience: Vec::new(),
+            revealable: false,
             sealed: None,
         };
         let event = Event::new(EventKind::SecretDeleted).principal(principal);
@@ -165,6 +171,7 @@ impl Vault {
                     version: self.anchors().get(&name).map_or(0, |anchor| anchor.version),
                     name,
                     audience: Vec::new(),
+                    revealable: false,
                     updated_ms: 0,
                     damaged: true,
                 }),
@@ -209,6 +216,7 @@ impl Vault {
             name: name.clone(),
             version: row.version,
             audience: row.audience.clone(),
+            revealable: row.revealable,
             value: SecretString::from(value),
         })
     }
@@ -399,6 +407,7 @@ fn info(name: SecretName, row: Row) -> SecretInfo {
     SecretInfo {
         name,
         audience: row.audience,
+        revealable: row.revealable,
         version: row.version,
         updated_ms: row.updated_ms,
         damaged: false,

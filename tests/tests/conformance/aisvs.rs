@@ -378,7 +378,7 @@ async fn c9_5_4_a_secret_never_stands_where_a_model_could_read_it() -> anyhow::R
         secret_id: "exchange-key".to_owned(),
         value: CANARY.to_owned(),
         audience: vec![origin.url()],
-        etag: String::new(),
+        ..v1::SetSecretRequest::default()
     };
     client.vault.set_secret(set).await?;
     let bearer = json!({ "call": "http.request.secret-header", "name": "authorization", "format": "Bearer {}", "secret": "s" });

@@ -42,7 +42,7 @@ impl Stage {
                 secret_id: name.to_owned(),
                 value: SECRET.to_owned(),
                 audience: vec![audience.url()],
-                etag: String::new(),
+                ..v1::SetSecretRequest::default()
             };
             client.vault.set_secret(request).await?;
         }

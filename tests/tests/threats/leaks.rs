@@ -179,7 +179,7 @@ async fn stage() -> anyhow::Result<Stage> {
             secret_id: format!("canary-{number}"),
             value: canary(number),
             audience: vec![exchange.url()],
-            etag: String::new(),
+            ..v1::SetSecretRequest::default()
         };
         client.vault.set_secret(request).await?;
         permissions.push(probe::secret(

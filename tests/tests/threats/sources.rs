@@ -166,6 +166,12 @@ async fn t12_hostile_sources_bring_nothing_of_this_machine_out() -> anyhow::Resu
             "#[link(name = \"{path}\", kind = \"static\")] unsafe extern \"C\" {{ fn f(); }}"
         )),
         with("fn f(at: *const u8) -> u8 { unsafe { *at } }"),
+        // The interface by which a secret is shown, by the SDK's name and by the contract's.
+        with("pub fn f(key: &vault::Secret) -> Result<String> { key.reveal(\"to see it\") }"),
+        with("pub use nexus_agent::bindings_reveal;"),
+        with(
+            "#[link(wasm_import_module = \"nexus:agent/vault-reveal@0.1.0\")] unsafe extern \"C\" { fn reveal(a: i32, b: i32, c: i32, d: i32); }",
+        ),
         with(
             "const FOREVER: u64 = { let mut n = 0u64; loop { n = n.wrapping_add(1); if n == u64::MAX { break n; } } }; pub fn f() -> u64 { FOREVER }",
         ),

@@ -1,14 +1,16 @@
-//! `vault`: secrets by name. A handle is the right to have one used; its value never comes near.
+//! `vault`: secrets by name. A handle is the right to have one used; its value comes near by
+//! `vault-reveal` alone, which is in a world of its own.
 
-use nexus_effects::secret;
-use nexus_gate::kind;
+use nexus_effects::secret::{self, Reveal};
+use nexus_gate::{Label, kind};
 use nexus_manifest::SecretName;
 use nexus_runtime::State;
 use wasmtime::component::Resource;
 
 use crate::bindings::nexus::agent::types::Error;
 use crate::bindings::nexus::agent::vault::{Host, HostSecret};
-use crate::error::{failed, refused};
+use crate::bindings::nexus::agent::vault_reveal;
+use crate::error::{failed, not_granted, refused};
 
 /// A secret that the manifest lists and the vault holds.
 pub struct Secret {
@@ -46,4 +48,50 @@ impl HostSecret for State {
         self.table.delete(secret)?;
         Ok(())
     }
+}
+
+impl vault_reveal::Host for State {
+    async fn reveal(
+        &mut self,
+        secret: Resource<Secret>,
+        reason: String,
+    ) -> wasmtime::Result<Result<String, Error>> {
+        self.host_call()?;
+        let name = self.table.get(&secret)?.name.clone();
+        Ok(reveal(self, name, reason).await)
+    }
+}
+
+/// What neither manifest nor operator allow is refused before anybody is asked.
+async fn reveal(state: &mut State, name: SecretName, reason: String) -> Result<String, Error> {
+    let permission = state.context().manifest.secret(name.as_str());
+    if permission.is_none_or(|permission| !permission.reveal) {
+        let reason = format!(
+            "the manifest's permission for the secret {name} is to have it used, without `reveal = true`"
+        );
+        return Err(not_granted(state, reason));
+    }
+    let services = state.services().clone();
+    if let Err(error) = secret::check_revealable(&name, &services.vault).await {
+        return Err(match error {
+            nexus_effects::Error::Forbidden(reason) => not_granted(state, reason),
+            other => failed(other),
+        });
+    }
+    let reveal = Reveal::new(name, reason).map_err(failed)?;
+    let sequence = state.next_sequence();
+    let action = reveal.action(state.context().clone(), sequence, state.labels());
+    state.watch().check(&action).map_err(failed)?;
+    let permit = services
+        .gate
+        .check::<kind::SecretReveal>(action, &*state.observer())
+        .await
+        .map_err(refused)?;
+    state.waited();
+    // Before the value is there: nothing that the guest does with it comes first.
+    state.add_labels([Label::Secret(reveal.name().to_string())]);
+    let value = secret::reveal(permit, &reveal, &services.vault, state.watch())
+        .await
+        .map_err(failed)?;
+    Ok(value.expose().to_owned())
 }

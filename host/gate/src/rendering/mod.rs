@@ -63,6 +63,10 @@ pub fn render(action: &Action, digest: &Digest, required: u32, policies: &[Strin
     for host in idn::hosts(&action.target) {
         line(&mut out, "target host", &host);
     }
+    if action.kind == ActionKind::Reveal {
+        let gives = "the agent reads the secret itself, and can put it into whatever it does next";
+        line(&mut out, "what it means", gives);
+    }
     line(&mut out, "effect class", action.class.as_str());
     let labels: BTreeSet<String> = action
         .labels

@@ -121,11 +121,13 @@ fn the_shipped_policy_says() {
 #[test]
 fn labelled_data_does_not_leave_by_a_read_unasked() {
     let policy = Policy::shipped();
-    let cases: [(&[Label], u32); 5] = [
+    let cases: [(&[Label], u32); 6] = [
         (&[], 0),
         (&[Label::Untrusted], 0),
         (&[Label::Private], 0),
         (&[Label::Untrusted, Label::Private], 1),
+        // Who has the secret itself needs no instructions from outside to send it.
+        (&[Label::Secret("exchange-key".to_owned())], 1),
         (
             &[Label::Untrusted, Label::Secret("exchange-key".to_owned())],
             1,

@@ -3,14 +3,17 @@
 use std::sync::Arc;
 
 use nexus_audit::EventKind;
-use nexus_gate::kind::{BusCall, BusList, Http, MemoryRead, MemoryWrite, Publish, SecretOpen};
+use nexus_gate::kind::{
+    BusCall, BusList, Http, MemoryRead, MemoryWrite, Publish, SecretOpen, SecretReveal,
+};
 use nexus_gate::{
     Action, ActionKind, EffectClass, Floor, Kind, MAX_ASKED_BYTES, Payload, Refusal, RootOrigin,
     State,
 };
+use nexus_manifest::Manifest;
 use serde_json::json;
 
-use crate::house::{House, action, order, put};
+use crate::house::{House, MANIFEST, action, order, put};
 
 async fn refused<K: Kind>(house: &House, action: Action) -> Refusal {
     house.gate.check::<K>(action, &()).await.unwrap_err()
@@ -369,4 +372,33 @@ async fn if_nothing_can_be_recorded_nothing_happens() {
     assert!(unavailable(
         write_permit.start(&write.payload).await.unwrap_err()
     ));
+}
+
+#[tokio::test]
+async fn a_secret_is_shown_by_a_persons_word_whatever_the_policy() {
+    let everything = "@id(\"all\") permit (principal, action, resource);";
+    let mut house = House::under(everything).await;
+    let reveal = |more: &str| {
+        let mut reveal = action("vault", "reveal", "exchange-key");
+        reveal.kind = ActionKind::Reveal;
+        let text = MANIFEST.replace("\"exchange-key\",", &format!("\"exchange-key\", {more}"));
+        Arc::make_mut(&mut reveal.context).manifest = Arc::new(Manifest::parse(&text).unwrap());
+        reveal
+    };
+    let refusal = refused::<SecretReveal>(&house, reveal("")).await;
+    assert!(
+        matches!(&refusal, Refusal::Forbidden(reason) if reason.contains("reveal = true")),
+        "{refusal:?}"
+    );
+    // Nobody is there to be asked.
+    let mut alone = reveal("reveal = true,");
+    Arc::make_mut(&mut alone.context).root = RootOrigin::Schedule;
+    let refusal = refused::<SecretReveal>(&house, alone).await;
+    assert!(matches!(refusal, Refusal::Unattended), "{refusal:?}");
+
+    let asking = house.bring::<SecretReveal>(reveal("reveal = true,"));
+    let approval = house.next(State::Pending).await;
+    assert_eq!(approval.policies, ["all", "gate:reveal"]);
+    assert!(approval.suggestions.is_empty());
+    asking.abort();
 }

@@ -106,17 +106,51 @@ async fn imports_and_permissions_cover_each_other() {
 }
 
 #[tokio::test]
-async fn no_agent_sees_the_text_of_a_secret() {
+async fn a_secret_is_shown_to_who_says_so_and_to_no_forged_agent() {
     let host = Host::new().await;
     let reveal =
         r#"(import "nexus:agent/vault-reveal@0.1.0" "reveal" (func (param i32 i32 i32 i32)))"#;
     let component = component_of("trusted-agent", &module(reveal, NULL));
-    let secret =
-        "[[permission]]\nsecret = { name = \"key\", audience = [\"https://example.com\"] }\n";
-    let packed = package::pack(&component, &manifest("curious", secret)).unwrap();
-    let refused = host.runtime.prepare(packed.into()).await.unwrap_err();
+    let permission = |more: &str| {
+        format!(
+            "[[permission]]\nsecret = {{ name = \"key\", audience = [\"https://example.com\"]{more} }}\n"
+        )
+    };
+    let packed = |component: &[u8], more| {
+        let manifest = manifest("curious", &permission(more));
+        bytes::Bytes::from(package::pack(component, &manifest).unwrap())
+    };
+    let refused = host
+        .runtime
+        .prepare(packed(&component, ""))
+        .await
+        .unwrap_err();
     assert!(
-        matches!(&refused, PrepareError::Proof(ProofError::NotOffered { import, .. }) if import.contains("vault-reveal")),
+        matches!(&refused, PrepareError::Proof(ProofError::NotCovered { import, .. }) if import.contains("vault-reveal")),
+        "{refused}"
+    );
+    // Whatever the manifest says.
+    for more in ["", ", reveal = true"] {
+        let forged = host.runtime.prepare_forged(packed(&component, more)).await;
+        let refused = forged.unwrap_err();
+        assert!(
+            matches!(&refused, PrepareError::Proof(ProofError::NeverForged { import }) if import.contains("vault-reveal")),
+            "{refused}"
+        );
+    }
+    let open =
+        r#"(import "nexus:agent/vault@0.1.0" "[static]secret.open" (func (param i32 i32 i32)))"#;
+    let component = component_of("agent", &module(open, NULL));
+    let claims = packed(&component, ", reveal = true");
+    let refused = host.runtime.prepare(claims).await.unwrap_err();
+    assert!(
+        matches!(
+            &refused,
+            PrepareError::Proof(ProofError::PermissionNotUsed {
+                interface: "vault-reveal",
+                ..
+            })
+        ),
         "{refused}"
     );
 }

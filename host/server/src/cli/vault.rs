@@ -83,7 +83,11 @@ async fn served(command: Vault, client: &Client, output: &Output) -> anyhow::Res
             let shown = json!({ "keyId": key });
             say(output, &shown, &format!("the master key is {key} now"))?;
         }
-        Vault::Set { name, audience } => {
+        Vault::Set {
+            name,
+            audience,
+            revealable,
+        } => {
             let value = prompt::secret(format!("Value of {}: ", line(&name))).await?;
             if value.is_empty() {
                 return Err(
@@ -95,6 +99,7 @@ async fn served(command: Vault, client: &Client, output: &Output) -> anyhow::Res
                 value,
                 audience,
                 etag: String::new(),
+                revealable,
             };
             let secret = client.vault().set_secret(request).await?.into_inner();
             output.message(&secret, |secret| view::list(std::slice::from_ref(secret)))?;

@@ -28,6 +28,7 @@ fn permission(permission: &Permission) -> v1::Permission {
         Permission::Secret(secret) => Wire::Secret(v1::SecretPermission {
             secret: format!("secrets/{}", secret.name),
             audience: origins(&secret.audience),
+            reveal: secret.reveal,
         }),
         Permission::Memory(memory) => Wire::Memory(v1::MemoryPermission {
             space: format!("spaces/{}", memory.space),

@@ -3,7 +3,7 @@
 use nexus_manifest::{Origin, SecretName};
 use nexus_proto::v1;
 use nexus_proto::v1::vault_service_server::VaultService;
-use nexus_vault::{Error as VaultError, SecretInfo, Vault};
+use nexus_vault::{Error as VaultError, SecretInfo, Terms, Vault};
 use secrecy::SecretString;
 use tonic::{Request, Response, Status};
 
@@ -34,11 +34,15 @@ impl VaultService for Secrets {
             .map(|text| text.parse::<Origin>())
             .collect::<Result<Vec<_>, _>>();
         let audience = audience.map_err(|error| Fault::invalid("audience", error.to_string()))?;
+        let terms = Terms {
+            audience,
+            revealable: request.revealable,
+        };
         let at = version(&name, &request.etag)?;
         let principal = caller.principal.to_string();
         let set = self
             .vault
-            .set_at(&name, &value, audience, at, &principal)
+            .set_at(&name, &value, terms, at, &principal)
             .await;
         let info = set.map_err(refuse)?;
         Ok(Response::new(secret(&info)))
@@ -118,6 +122,7 @@ fn secret(info: &SecretInfo) -> v1::Secret {
         update_time: (!info.damaged).then(|| timestamp(info.updated_ms)),
         etag: etag(info),
         damaged: info.damaged,
+        revealable: info.revealable,
     }
 }
 

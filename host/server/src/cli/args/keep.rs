@@ -15,6 +15,9 @@ pub(crate) enum Vault {
         /// An origin that it may be sent to (repeatable)
         #[arg(long, value_name = "URL", required = true)]
         audience: Vec<String>,
+        /// Let an agent see the value, if its manifest asks for that and a person agrees each time
+        #[arg(long)]
+        revealable: bool,
     },
     /// List the secrets, without their values
     List,

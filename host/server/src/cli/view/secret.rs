@@ -12,6 +12,11 @@ pub(crate) fn list(secrets: &[Secret]) -> String {
             time(secret.update_time.as_ref()),
             if secret.damaged {
                 "DAMAGED: set it anew".to_owned()
+            } else if secret.revealable {
+                format!(
+                    "{}, and agents by a person's word",
+                    secret.audience.join(", ")
+                )
             } else {
                 secret.audience.join(", ")
             },

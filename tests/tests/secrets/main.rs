@@ -1,5 +1,7 @@
 //! Secrets are used and never seen: not by agents, not over the API, not on the disk.
 
+mod reveal;
+
 use std::fmt::Debug;
 use std::path::Path;
 
@@ -95,7 +97,7 @@ impl Stage {
             secret_id: "exchange-key".to_owned(),
             value: value.to_owned(),
             audience: vec![self.exchange.url()],
-            etag: String::new(),
+            ..v1::SetSecretRequest::default()
         };
         Ok(self.client.vault.set_secret(request).await?.into_inner())
     }
@@ -362,6 +364,7 @@ async fn a_secret_can_be_replaced_and_removed_and_outlives_a_restart() -> anyhow
         value: VALUE.to_owned(),
         audience: first.audience.clone(),
         etag: etag.to_owned(),
+        ..v1::SetSecretRequest::default()
     };
     let second = stage
         .client
@@ -414,7 +417,7 @@ async fn a_secret_without_a_safe_audience_is_not_taken() -> anyhow::Result<()> {
         secret_id: id.to_owned(),
         value: value.to_owned(),
         audience: audience.iter().map(|&origin| origin.to_owned()).collect(),
-        etag: String::new(),
+        ..v1::SetSecretRequest::default()
     };
     let good = "https://api.example.com";
     for request in [
@@ -454,7 +457,7 @@ async fn nothing_is_sent_to_a_server_whose_certificate_is_not_trusted() -> anyho
         secret_id: "exchange-key".to_owned(),
         value: VALUE.to_owned(),
         audience: vec![impostor.url()],
-        etag: String::new(),
+        ..v1::SetSecretRequest::default()
     };
     client.vault.set_secret(request).await?;
     let permissions = [
