@@ -1,7 +1,8 @@
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -21,12 +22,32 @@ impl Group {
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
-        let child = spawn(command).await?;
+        spawn(command).await
+    }
+
+    fn of(child: Child) -> Self {
         let leader = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw);
-        Ok(Self { child, leader })
+        Self { child, leader }
+    }
+
+    /// Kills every process of the group and waits until none is left.
+    pub(crate) async fn end(&mut self) -> std::io::Result<ExitStatus> {
+        self.kill();
+        let status = self.child.wait().await;
+        // The others are gone as soon as they are scheduled, and stay as zombies for a while where
+        // nobody collects them.
+        for _ in 0..LOOKS {
+            match self.leader {
+                Some(leader) if test_kill_process_group(leader).is_ok() => {
+                    tokio::time::sleep(BETWEEN_LOOKS).await;
+                }
+                _ => break,
+            }
+        }
+        status
     }
 
     /// Kills every process of the group. The system call filter keeps them
@@ -45,14 +66,18 @@ impl Drop for Group {
     }
 }
 
-type Order = (Command, Handle, oneshot::Sender<std::io::Result<Child>>);
+/// How often it is looked whether a killed group is gone, and after how long each.
+const LOOKS: u32 = 100;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
+type Order = (Command, Handle, oneshot::Sender<std::io::Result<Group>>);
 
 /// Starts the process from a thread that lives as long as the host does.
 ///
 /// The helper asks to be killed when its parent dies, and to the kernel the
 /// parent is the thread that started it: a worker thread that a runtime retires
 /// would take a healthy job along.
-async fn spawn(command: Command) -> std::io::Result<Child> {
+async fn spawn(command: Command) -> std::io::Result<Group> {
     static STARTER: OnceLock<mpsc::UnboundedSender<Order>> = OnceLock::new();
     let starter = match STARTER.get() {
         Some(starter) => starter,
@@ -76,8 +101,8 @@ fn start_starter() -> std::io::Result<mpsc::UnboundedSender<Order>> {
         .spawn(move || {
             while let Some((mut command, runtime, answer)) = queue.blocking_recv() {
                 let _context = runtime.enter();
-                // Whoever asked may be gone; the child is then killed on drop.
-                let _ = answer.send(command.spawn());
+                // Whoever asked may be gone; the group is then killed on drop.
+                let _ = answer.send(command.spawn().map(Group::of));
             }
         })?;
     Ok(orders)

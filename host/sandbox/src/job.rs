@@ -1,14 +1,18 @@
+use std::any::Any;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
+use tokio::sync::oneshot;
 
 use crate::exec::{MESSAGE, NOT_STARTED};
 use crate::group::Group;
 use crate::spec::{Means, Spec};
+use crate::until::hold;
 use crate::{Error, MODE, probe};
 
 /// A program to run confined.
@@ -42,6 +46,9 @@ pub struct Job {
     pub helper: Option<PathBuf>,
     /// Run it even where it can't be confined. For the operator to say.
     pub allow_unsandboxed: bool,
+    /// Dropped when no process of the job is left, not before: such as the owner of a directory
+    /// that it writes to.
+    pub keeps: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// What a job may use up. CPU time and memory count per process.
@@ -130,13 +137,14 @@ impl Job {
             output_cap: 1 << 20,
             helper: None,
             allow_unsandboxed: false,
+            keeps: None,
         }
     }
 
     /// Runs the program to its end or its first exhausted limit.
     ///
-    /// When this returns, or its future is dropped, or the host dies, no
-    /// process of the job is left.
+    /// When this returns no process of the job is left. If its future is
+    /// dropped, or the host dies, they are killed.
     pub async fn run(self) -> Result<Output, Error> {
         let means = match probe().means() {
             Some(means) => means,
@@ -165,10 +173,27 @@ impl Job {
         let spec = serde_json::to_string(&spec).map_err(Error::Describe)?;
         let mut command = Command::new(&helper);
         command.arg(MODE).arg(spec).env_clear();
-        let group = Group::start(command)
-            .await
-            .map_err(|source| Error::Start { helper, source })?;
-        follow(group, &self.stdin, self.output_cap, limits.wall).await
+        let (stdin, cap, kept) = (self.stdin, self.output_cap, (self.keeps, hold()));
+        let (wanted, given_up) = oneshot::channel::<()>();
+        // On a task of its own: who loses interest in it need not wait until it is gone.
+        let followed = tokio::spawn(async move {
+            let mut group = Group::start(command)
+                .await
+                .map_err(|source| Error::Start { helper, source })?;
+            let output = tokio::select! {
+                biased;
+                output = follow(&mut group, &stdin, cap, limits.wall) => output,
+                _ = given_up => {
+                    group.end().await.map_err(Error::Follow)?;
+                    Err(Error::Follow(std::io::ErrorKind::Interrupted.into()))
+                }
+            };
+            drop(kept);
+            output
+        });
+        let output = followed.await;
+        drop(wanted);
+        output.map_err(|error| Error::Follow(std::io::Error::other(error)))?
     }
 }
 
@@ -179,7 +204,7 @@ enum Stop {
 }
 
 async fn follow(
-    mut group: Group,
+    group: &mut Group,
     stdin: &[u8],
     cap: usize,
     wall: Duration,
@@ -216,8 +241,11 @@ async fn follow(
     let (status, stopped) = match ended {
         Ok(Ok((status, ..))) => (status, None),
         Ok(Err(Stop::Io(error))) => return Err(Error::Follow(error)),
-        Ok(Err(Stop::TooMuchOutput)) => (end(&mut group).await?, Some(Limit::Output)),
-        Err(_elapsed) => (end(&mut group).await?, Some(Limit::Wall)),
+        Ok(Err(Stop::TooMuchOutput)) => (
+            group.end().await.map_err(Error::Follow)?,
+            Some(Limit::Output),
+        ),
+        Err(_elapsed) => (group.end().await.map_err(Error::Follow)?, Some(Limit::Wall)),
     };
     if status.code() == Some(NOT_STARTED) && stderr.starts_with(MESSAGE.as_bytes()) {
         let text = String::from_utf8_lossy(&stderr[MESSAGE.len()..]);
@@ -230,11 +258,6 @@ async fn follow(
         stderr,
         exhausted,
     })
-}
-
-async fn end(group: &mut Group) -> Result<ExitStatus, Error> {
-    group.kill();
-    group.child.wait().await.map_err(Error::Follow)
 }
 
 async fn read(

@@ -13,6 +13,9 @@
 //! }
 //! ```
 //!
+//! A job whose caller loses interest is killed; [`until`] stops work that runs jobs and
+//! waits until nothing of them is left.
+//!
 //! Where the kernel has no Landlock, bubblewrap serves instead if it is
 //! installed; where neither is there a job is refused unless it says
 //! [`Job::allow_unsandboxed`].
@@ -26,11 +29,13 @@ mod job;
 mod probe;
 mod seccomp;
 mod spec;
+mod until;
 
 pub use error::Error;
 pub use exec::exec_main;
 pub use job::{Job, Limit, Limits, Output};
 pub use probe::{Support, probe, system_libraries};
+pub use until::until;
 
 /// The first argument that puts the host binary into helper mode.
 pub const MODE: &str = "sandbox-exec";
