@@ -23,6 +23,8 @@ pub struct Event {
     pub duration: Option<Duration>,
     /// What there is to tell.
     pub detail: Option<Detail>,
+    /// Whether it is the forge's last event, which says how it ended.
+    pub last: bool,
 }
 
 /// The stages, in their order. Those that a mode does not need are skipped.
@@ -57,6 +59,8 @@ pub enum StageState {
     /// A person or the caller has to act first; the detail says how. After an
     /// approval the stage runs on.
     Stopped,
+    /// Somebody cancelled the forge. Nothing of it is left.
+    Cancelled,
 }
 
 /// What an event tells.
@@ -102,7 +106,7 @@ pub enum Detail {
     },
     /// A line of progress for people.
     Log(String),
-    /// The next piece of the model's answer.
+    /// The next piece of the model's answer. An answer of more than 256 KiB is not told in full.
     ModelText(String),
     /// The forge ended for another reason, in a sentence that says what to do.
     Failure(String),

@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use nexus_gate::Principal;
 use nexus_manifest::{AgentName, Digest};
-use nexus_runtime::Runtime;
+use nexus_runtime::{GenerationInfo, Runtime};
 use nexus_sandbox::Limits;
-use nexus_store::CommitError;
+use nexus_store::{CommitError, ReadError};
 use tokio::sync::{RwLock, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::build::{self, Builder};
 use crate::event::Event;
-use crate::records::{self, Forged, ForgedId, ForgedState, HotReload, Lineage, RecordError};
+use crate::records::{self, ForgeId, Forged, ForgedState, HotReload, Lineage, RecordError};
 use crate::request::Request;
 use crate::review::{Review, Reviews};
 use crate::stages::Stages;
+use crate::stop::Stop;
 use crate::template::{self, Catalog};
-use crate::{model, pipeline, toolchain};
+use crate::{model, pipeline, publish, toolchain};
 
 /// How a forge is set up.
 #[derive(Debug, Clone)]
@@ -96,6 +97,17 @@ pub enum OpenError {
 /// The events of one forge, in order.
 pub type Events = UnboundedReceiverStream<Event>;
 
+/// A forge that runs.
+#[derive(Debug)]
+pub struct Started {
+    /// Its name.
+    pub id: ForgeId,
+    /// What it tells, from the first event to the last.
+    pub events: Events,
+    /// Cancels it.
+    pub stop: Stop,
+}
+
 /// One thing that a forge stands on.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -154,11 +166,38 @@ impl Forge {
 
     /// Forges an agent. The forge runs to its end whether or not anybody reads
     /// the events; what goes wrong is an event.
-    pub fn forge(&self, request: Request) -> Events {
+    pub fn forge(&self, request: Request) -> Started {
+        self.forge_as(ForgeId::new(), request)
+    }
+
+    /// Forges an agent under an id that is known beforehand, and new.
+    pub fn forge_as(&self, id: ForgeId, request: Request) -> Started {
         let (sender, events) = mpsc::unbounded_channel();
-        let inner = self.inner.clone();
-        tokio::spawn(async move { pipeline::run(&inner, request, &Stages::new(sender)).await });
-        UnboundedReceiverStream::new(events)
+        let stop = Stop::new();
+        let (inner, stopped) = (self.inner.clone(), stop.clone());
+        tokio::spawn(async move {
+            pipeline::run(&inner, id, request, &Stages::new(sender), &stopped).await;
+        });
+        Started {
+            id,
+            events: UnboundedReceiverStream::new(events),
+            stop,
+        }
+    }
+
+    /// The generation that this forge has published, if it has and the generation is kept. For
+    /// those that the host did not live to see the end of.
+    pub async fn published(
+        &self,
+        id: ForgeId,
+        agent: &AgentName,
+    ) -> Result<Option<GenerationInfo>, ReadError> {
+        let kept = self.inner.runtime.generations(agent).await?;
+        let by_it = |info: &GenerationInfo| {
+            let lineage = info.lineage.as_ref();
+            lineage.is_some_and(|lineage| lineage[publish::BY_FORGE] == id.to_string())
+        };
+        Ok(kept.into_iter().find(by_it))
     }
 
     /// The newest component that waits for a person under this name and with these permissions.
@@ -189,7 +228,7 @@ impl Forge {
     /// What this host has forged, newest first, from the one after `after` on.
     pub async fn list(
         &self,
-        after: Option<ForgedId>,
+        after: Option<ForgeId>,
         limit: usize,
     ) -> Result<Vec<Forged>, RecordError> {
         records::list(&*self.inner.runtime.services().store, after, limit).await

@@ -21,16 +21,18 @@ mod records;
 mod request;
 mod review;
 mod stages;
+mod stop;
 pub mod template;
 pub mod toolchain;
 
 pub use build::Diagnostic;
 pub use event::{Detail, Event, NotPublished, Stage, StageState};
-pub use forge::{CheckError, Events, Forge, OpenError, Options};
+pub use forge::{CheckError, Events, Forge, OpenError, Options, Started};
 pub use model::Config as ModelConfig;
 pub use records::{
-    FORGE, FORGED, Forged, ForgedId, ForgedState, HotReload, LINEAGE, Lineage, RecordError,
+    FORGE, FORGED, ForgeId, Forged, ForgedState, HotReload, LINEAGE, Lineage, RecordError,
 };
 pub use request::{Mode, Request};
 pub use review::{Review, ReviewEnd};
+pub use stop::Stop;
 pub use template::{InputParameter, InputType, NeedsParameters};

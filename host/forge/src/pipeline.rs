@@ -12,9 +12,10 @@ use nexus_runtime::{PrepareError, Prepared};
 use crate::build::{self, Built, Diagnostic, Level};
 use crate::event::{Detail, NotPublished, Stage, StageState};
 use crate::forge::{Inner, error_chain};
-use crate::records::Lineage;
+use crate::records::{ForgeId, Lineage};
 use crate::request::{Mode, Request};
 use crate::stages::{Stages, now_ms};
+use crate::stop::Stop;
 use crate::template::{self, NeedsParameters};
 use crate::{model, publish};
 
@@ -26,6 +27,8 @@ pub(crate) enum End {
     Found(Vec<Diagnostic>),
     /// Anything else, in a sentence.
     Failed(String),
+    /// Somebody cancelled it.
+    Cancelled,
 }
 
 impl End {
@@ -54,28 +57,37 @@ struct Made {
 const TURNS: usize = 3;
 
 /// Runs a forge to its end and tells every stage.
-pub(crate) async fn run(forge: &Inner, request: Request, stages: &Stages) {
-    let began = Instant::now();
-    let outcome = match Box::pin(attempt(forge, &request, stages, began)).await {
+pub(crate) async fn run(
+    forge: &Inner,
+    id: ForgeId,
+    request: Request,
+    stages: &Stages,
+    stop: &Stop,
+) {
+    let outcome = match Box::pin(attempt(forge, id, &request, stages, stop)).await {
         Ok(outcome) => outcome,
         Err(End::Needs(needs)) => {
-            stages.end(StageState::Stopped, Some(Detail::NeedsParameters(needs)));
+            stages.finish(StageState::Stopped, Some(Detail::NeedsParameters(needs)));
             "needs_parameters"
         }
         Err(End::Found(found)) => {
-            stages.end(StageState::Failed, Some(Detail::Diagnostics(found)));
+            stages.finish(StageState::Failed, Some(Detail::Diagnostics(found)));
             "build_failed"
         }
         Err(End::Failed(reason)) => {
-            stages.end(StageState::Failed, Some(Detail::Failure(reason)));
+            stages.finish(StageState::Failed, Some(Detail::Failure(reason)));
             "failed"
+        }
+        Err(End::Cancelled) => {
+            stages.finish(StageState::Cancelled, None);
+            "cancelled"
         }
     };
     let event = Event::new(EventKind::ForgeFinished)
         .principal(request.principal.as_str())
         .agent(request.agent.clone())
         .outcome(outcome)
-        .detail(serde_json::json!({ "mode": request.mode.as_str() }));
+        .detail(serde_json::json!({ "forge": id, "mode": request.mode.as_str() }));
     if let Err(error) = forge.runtime.services().audit.note(event) {
         tracing::warn!(%error, "the end of a forge could not be recorded");
     }
@@ -83,10 +95,38 @@ pub(crate) async fn run(forge: &Inner, request: Request, stages: &Stages) {
 
 async fn attempt(
     forge: &Inner,
+    id: ForgeId,
     request: &Request,
     stages: &Stages,
-    began: Instant,
+    stop: &Stop,
 ) -> Result<&'static str, End> {
+    let began = Instant::now();
+    // A forge that is cancelled leaves no process and no directory.
+    let worked = nexus_sandbox::until(work(forge, request, stages), stop.stopped()).await;
+    let (plan, made) = worked.unwrap_or(Err(End::Cancelled))?;
+    let digest = made.prepared.digest;
+    let lineage = lineage(forge, request, &plan, &made);
+
+    if request.validate_only {
+        stages.begin(Stage::Publish);
+        let reason = NotPublished::ValidateOnly;
+        stages.finish(
+            StageState::Succeeded,
+            Some(Detail::NotPublished { reason, digest }),
+        );
+        return Ok("validated");
+    }
+    let candidate = publish::Candidate {
+        id,
+        lineage,
+        prepared: made.prepared,
+        forging: began.elapsed(),
+    };
+    publish::publish(forge, request, candidate, stages, stop).await
+}
+
+/// All that changes nothing for anybody: may be stopped anywhere.
+async fn work(forge: &Inner, request: &Request, stages: &Stages) -> Result<(Plan, Made), End> {
     stages.begin(Stage::Spec);
     let plan = plan(forge, request, stages).await?;
     let detail = Detail::Spec {
@@ -117,24 +157,7 @@ async fn attempt(
         }
         None => write(forge, request, &plan, stages).await?,
     };
-    let digest = made.prepared.digest;
-    let lineage = lineage(forge, request, &plan, &made);
-
-    if request.validate_only {
-        stages.begin(Stage::Publish);
-        let reason = NotPublished::ValidateOnly;
-        stages.end(
-            StageState::Succeeded,
-            Some(Detail::NotPublished { reason, digest }),
-        );
-        return Ok("validated");
-    }
-    let forged = publish::Candidate {
-        lineage,
-        prepared: made.prepared,
-        forging: began.elapsed(),
-    };
-    publish::publish(forge, request, forged, stages).await
+    Ok((plan, made))
 }
 
 async fn plan(forge: &Inner, request: &Request, stages: &Stages) -> Result<Plan, End> {
@@ -197,7 +220,7 @@ async fn ask_spec(forge: &Inner, request: &Request, stages: &Stages) -> Result<P
     let client = model(forge)?;
     let mut messages = model::ask_spec(&request.words, &request.inputs);
     let format = model::spec_format();
-    let told = |piece: &str| stages.tell(Detail::ModelText(piece.to_owned()));
+    let told = |piece: &str| stages.tell_model(piece);
     let mut last = String::new();
     for _ in 0..2 {
         let answer = client
@@ -239,7 +262,7 @@ async fn write(
 ) -> Result<Made, End> {
     let client = model(forge)?;
     let mut messages = model::ask_code(&request.words, &request.inputs, &plan.text);
-    let told = |piece: &str| stages.tell(Detail::ModelText(piece.to_owned()));
+    let told = |piece: &str| stages.tell_model(piece);
     let mut turn = 1;
     loop {
         stages.begin(Stage::Source);

@@ -13,13 +13,18 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::event::{Detail, NotPublished, Stage, StageState};
 use crate::forge::{Inner, error_chain};
 use crate::pipeline::End;
-use crate::records::{self, Forged, ForgedId, ForgedState, Lineage};
+use crate::records::{self, ForgeId, Forged, ForgedState, Lineage};
 use crate::request::{Mode, Request};
 use crate::review::{Entry, ReviewEnd};
 use crate::stages::Stages;
+use crate::stop::Stop;
+
+/// Names the forge in what is kept with a generation.
+pub(crate) const BY_FORGE: &str = "forge";
 
 /// A component that could go live.
 pub(crate) struct Candidate {
+    pub(crate) id: ForgeId,
     pub(crate) lineage: Lineage,
     pub(crate) prepared: Prepared,
     /// How long it took so far.
@@ -31,21 +36,40 @@ pub(crate) async fn publish(
     request: &Request,
     candidate: Candidate,
     stages: &Stages,
+    stop: &Stop,
 ) -> Result<&'static str, End> {
     stages.begin(Stage::Publish);
     let mut review = forge.reviews.entry();
-    let published = attempt(forge, request, candidate, stages, &mut review).await;
+    let published = attempt(forge, request, candidate, stages, stop, &mut review).await;
     let (end, told) = match published {
         Ok(Some(generation)) => {
             let detail = Detail::Published(generation.clone());
-            stages.end(StageState::Succeeded, Some(detail));
+            stages.finish(StageState::Succeeded, Some(detail));
             (ReviewEnd::Published(generation), Ok("published"))
         }
         Ok(None) => (ReviewEnd::Held, Ok("held")),
-        Err(reason) => (ReviewEnd::Failed(reason.clone()), Err(End::Failed(reason))),
+        Err(Unpublished::Failed(reason)) => {
+            (ReviewEnd::Failed(reason.clone()), Err(End::Failed(reason)))
+        }
+        Err(Unpublished::Cancelled) => (
+            ReviewEnd::Failed("the forge was cancelled".to_owned()),
+            Err(End::Cancelled),
+        ),
     };
     review.end(end);
     told
+}
+
+/// Why a component is not published.
+enum Unpublished {
+    Failed(String),
+    Cancelled,
+}
+
+impl From<String> for Unpublished {
+    fn from(reason: String) -> Self {
+        Self::Failed(reason)
+    }
 }
 
 /// `None`: the component is held.
@@ -54,16 +78,18 @@ async fn attempt(
     request: &Request,
     candidate: Candidate,
     stages: &Stages,
+    stop: &Stop,
     review: &mut Entry<'_>,
-) -> Result<Option<Arc<Generation>>, String> {
+) -> Result<Option<Arc<Generation>>, Unpublished> {
     let Candidate {
+        id,
         lineage,
         prepared,
         forging,
     } = candidate;
     let digest = prepared.digest;
     let mut forged = Forged {
-        id: ForgedId::new(),
+        id,
         agent: request.agent.clone(),
         state: ForgedState::Published,
         mode: request.mode.as_str().to_owned(),
@@ -73,7 +99,7 @@ async fn attempt(
         principal: request.principal.clone(),
     };
     if !enabled(forge).await? {
-        return hold(forge, forged, &lineage, &prepared, stages).await;
+        return Ok(hold(forge, forged, &lineage, &prepared, stages).await?);
     }
 
     let replaces = forge.runtime.replaces(&request.agent, &request.principal);
@@ -86,30 +112,36 @@ async fn attempt(
         forged: &forged,
         stopped: Mutex::new(None),
     };
-    let checked = check(forge, action, &watcher, &prepared, review).await;
+    let checked = tokio::select! {
+        biased;
+        // Dropping the question withdraws it.
+        () = stop.stopped() => None,
+        checked = check(forge, action, &watcher, &prepared, review) => Some(checked),
+    };
+    // Who approves and cancels at once has cancelled.
+    let checked = checked.filter(|_| !stop.is_stopped());
     let asked = watcher.asked().is_some();
     let permit = match checked {
-        Ok(permit) => permit,
-        Err(refusal) => {
+        Some(Ok(permit)) => permit,
+        refused => {
             if asked {
                 forged.state = ForgedState::Refused;
                 save(forge, Some(&forged), None).await?;
             }
-            return Err(refused(&refusal));
+            return Err(match refused {
+                Some(Err(refusal)) => Unpublished::Failed(not_published(&refusal)),
+                _ => Unpublished::Cancelled,
+            });
         }
     };
 
-    // From here to the swap the switch can't be thrown.
+    // From here to the swap the switch can't be thrown, and nobody cancels any more.
     let _open = forge.switch.read().await;
     if !enabled(forge).await? {
         drop(permit);
-        return hold(forge, forged, &lineage, &prepared, stages).await;
+        return Ok(hold(forge, forged, &lineage, &prepared, stages).await?);
     }
-    let publishing = Instant::now();
-    let generation = swap(forge, request, permit, &payload, prepared).await?;
-    forged.duration = forging + publishing.elapsed();
-    forged.state = ForgedState::Published;
-    save(forge, Some(&forged), None).await?;
+    let generation = swap(forge, request, permit, &payload, prepared, &forged).await?;
     Ok(Some(generation))
 }
 
@@ -138,7 +170,7 @@ async fn hold(
         reason: NotPublished::HotReloadOff,
         digest: prepared.digest,
     };
-    stages.end(StageState::Stopped, Some(detail));
+    stages.finish(StageState::Stopped, Some(detail));
     Ok(None)
 }
 
@@ -185,11 +217,20 @@ async fn swap(
     permit: Permit<kind::Publish>,
     payload: &Payload,
     prepared: Prepared,
+    forged: &Forged,
 ) -> Result<Arc<Generation>, String> {
     let fields = &payload.fields;
+    // Whoever finds the generation finds the forge's end, after a crash too.
+    let mut beside = Commit::new();
+    records::put_forged(&mut beside, forged);
     let publish = Publish {
         // The full origin is under the component's digest; this tells it is there.
-        lineage: Some(json!({ "mode": fields["mode"], "source_digest": fields["source_digest"] })),
+        lineage: Some(json!({
+            "mode": fields["mode"],
+            "source_digest": fields["source_digest"],
+            BY_FORGE: forged.id,
+        })),
+        beside,
         reviewed: request.decides && matches!(request.mode, Mode::Template { .. }),
         ..Publish::by(request.principal.clone())
     };
@@ -200,7 +241,7 @@ async fn swap(
     published.map_err(|error| error_chain(&error))
 }
 
-fn refused(refusal: &Refusal) -> String {
+fn not_published(refusal: &Refusal) -> String {
     format!("it is not published: {refusal}")
 }
 

@@ -49,30 +49,42 @@ pub struct Lineage {
     pub created_ms: u64,
 }
 
-/// Names one forged component; later ones are greater.
+/// Names one forge and the component that came of it; those that began later are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ForgedId(Uuid);
+pub struct ForgeId(Uuid);
 
-impl ForgedId {
-    pub(crate) fn new() -> Self {
+impl ForgeId {
+    /// A new one.
+    #[expect(clippy::new_without_default, reason = "every id is another one")]
+    pub fn new() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// The id as a key whose order is that of time.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+
+    /// Reads what [`as_bytes`](Self::as_bytes) gave.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self)
     }
 }
 
-impl std::fmt::Display for ForgedId {
+impl std::fmt::Display for ForgeId {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.fmt(formatter)
     }
 }
 
-impl From<ForgedId> for String {
-    fn from(id: ForgedId) -> Self {
+impl From<ForgeId> for String {
+    fn from(id: ForgeId) -> Self {
         id.to_string()
     }
 }
 
-impl TryFrom<String> for ForgedId {
+impl TryFrom<String> for ForgeId {
     type Error = uuid::Error;
 
     fn try_from(text: String) -> Result<Self, uuid::Error> {
@@ -80,7 +92,7 @@ impl TryFrom<String> for ForgedId {
     }
 }
 
-impl std::str::FromStr for ForgedId {
+impl std::str::FromStr for ForgeId {
     type Err = uuid::Error;
 
     fn from_str(text: &str) -> Result<Self, uuid::Error> {
@@ -91,8 +103,8 @@ impl std::str::FromStr for ForgedId {
 /// One component that this host has forged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forged {
-    /// Its id.
-    pub id: ForgedId,
+    /// The forge's id.
+    pub id: ForgeId,
     /// The agent.
     pub agent: AgentName,
     /// What became of it.
@@ -119,7 +131,7 @@ pub enum ForgedState {
     Review,
     /// It is built and kept, and hot reload was off.
     Held,
-    /// A person said no, nobody answered, or the host restarted meanwhile.
+    /// A person said no, nobody answered, the forge was cancelled, or the host restarted meanwhile.
     Refused,
 }
 
@@ -198,7 +210,7 @@ pub(crate) async fn set_hot_reload(
 
 pub(crate) async fn list(
     store: &dyn Store,
-    after: Option<ForgedId>,
+    after: Option<ForgeId>,
     limit: usize,
 ) -> Result<Vec<Forged>, RecordError> {
     let scan = Scan {

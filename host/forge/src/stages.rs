@@ -20,7 +20,17 @@ struct Current {
     started: Instant,
     /// Waiting for people does not count.
     waited: Duration,
+    /// What the model said and nobody was told yet.
+    said: String,
+    /// How many more bytes of what it says are told.
+    room: usize,
 }
+
+/// Bytes of a model's answers that a forge tells. All of the code it wrote is in its lineage.
+const MODEL_BYTES: usize = 256 * 1024;
+/// A piece of an answer is told when it is a line of this length, or has that many bytes.
+const LINE_BYTES: usize = 64;
+const PIECE_BYTES: usize = 256;
 
 impl Stages {
     pub(crate) fn new(sender: mpsc::UnboundedSender<Event>) -> Self {
@@ -32,6 +42,8 @@ impl Stages {
                 started_ms: now_ms(),
                 started: Instant::now(),
                 waited: Duration::ZERO,
+                said: String::new(),
+                room: MODEL_BYTES,
             }),
         }
     }
@@ -40,6 +52,7 @@ impl Stages {
     pub(crate) fn begin(&self, stage: Stage) {
         {
             let mut current = self.lock();
+            self.flush(&mut current);
             current.stage = stage;
             current.started_ms = now_ms();
             current.started = Instant::now();
@@ -58,14 +71,51 @@ impl Stages {
         self.send(state, detail);
     }
 
+    /// The stage ends, and the forge with it.
+    pub(crate) fn finish(&self, state: StageState, detail: Option<Detail>) {
+        let mut current = self.lock();
+        self.flush(&mut current);
+        self.emit(&mut current, state, detail, true);
+    }
+
     /// Leaves the time out that this takes from the moment `stopped` says.
     pub(crate) fn waited(&self, since: Instant) {
         let mut current = self.lock();
         current.waited += since.elapsed();
     }
 
+    /// The model says something. Told in pieces that are worth an event.
+    pub(crate) fn tell_model(&self, piece: &str) {
+        let mut current = self.lock();
+        current.said.push_str(piece);
+        let line = current.said.ends_with('\n') && current.said.len() >= LINE_BYTES;
+        if line || current.said.len() >= PIECE_BYTES {
+            self.flush(&mut current);
+        }
+    }
+
+    fn flush(&self, current: &mut Current) {
+        let said = std::mem::take(&mut current.said);
+        if said.is_empty() || current.room == 0 {
+            return;
+        }
+        let detail = if said.len() <= current.room {
+            current.room -= said.len();
+            Detail::ModelText(said)
+        } else {
+            current.room = 0;
+            Detail::Log("the model says more than is told".to_owned())
+        };
+        self.emit(current, StageState::Running, Some(detail), false);
+    }
+
     fn send(&self, state: StageState, detail: Option<Detail>) {
         let mut current = self.lock();
+        self.flush(&mut current);
+        self.emit(&mut current, state, detail, false);
+    }
+
+    fn emit(&self, current: &mut Current, state: StageState, detail: Option<Detail>, last: bool) {
         current.sequence += 1;
         let duration = (state != StageState::Running)
             .then(|| current.started.elapsed().saturating_sub(current.waited));
@@ -76,6 +126,7 @@ impl Stages {
             started_ms: current.started_ms,
             duration,
             detail,
+            last,
         };
         // A client that went away does not stop a forge.
         let _ = self.sender.send(event);

@@ -30,6 +30,8 @@ pub struct Publish {
     /// Whether a person has reviewed what the manifest asks for. Someone who was
     /// asked for an approval has.
     pub reviewed: bool,
+    /// What is written in the commit that makes the component the current generation.
+    pub beside: Commit,
 }
 
 impl Publish {
@@ -40,6 +42,7 @@ impl Publish {
             lineage: None,
             take_over: false,
             reviewed: false,
+            beside: Commit::new(),
         }
     }
 }
@@ -198,7 +201,7 @@ impl Runtime {
             lineage: generation.lineage.clone(),
             reviewed: publish.reviewed,
         };
-        let mut commit = Commit::new();
+        let mut commit = publish.beside;
         expect(&mut commit, &name, row.as_ref());
         let next = AgentRow {
             current: number,

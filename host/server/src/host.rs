@@ -23,6 +23,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::auth::Tokens;
 use crate::config::{Config, Unattended};
+use crate::forges::Forges;
 use crate::keys::{self, Missing};
 use crate::lock::EmergencyLock;
 use crate::policy::{self, HostPolicy};
@@ -39,6 +40,8 @@ pub struct Host {
     pub runtime: Runtime,
     /// Words to agents.
     pub forge: Forge,
+    /// What becomes of them, and what they tell.
+    pub(crate) forges: Forges,
     /// Who may call.
     pub tokens: Tokens,
     /// Uploads that wait for a person.
@@ -106,6 +109,8 @@ impl Host {
         let forge = Forge::open(forge_options(config, &data_dir)?, runtime.clone())
             .await
             .context("failed to open the forge")?;
+        let forges =
+            Forges::open(Arc::clone(&services.store), runtime.clone(), forge.clone()).await?;
         let detail = serde_json::json!({ "version": env!("CARGO_PKG_VERSION"), "listen": listening.to_string() });
         services
             .audit
@@ -116,6 +121,7 @@ impl Host {
             services,
             runtime,
             forge,
+            forges,
             tokens,
             reviews: Reviews::default(),
             lock,

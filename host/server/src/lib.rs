@@ -10,6 +10,7 @@ mod convert;
 mod demo;
 mod doors;
 mod fault;
+mod forges;
 mod head;
 pub mod host;
 pub mod keys;

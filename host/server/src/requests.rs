@@ -275,7 +275,8 @@ fn reused(id: &str) -> Status {
     Fault::new(Code::AlreadyExists, "REQUEST_ID_REUSED", message).into()
 }
 
-fn interrupted(id: &str) -> Status {
+/// Nobody knows how far the request came.
+pub(crate) fn interrupted(id: &str) -> Status {
     let message = format!(
         "the host stopped while it was at the request {id:?}, and does not do it a second time; look whether the agent is as you want it, and otherwise send it under a new request_id"
     );

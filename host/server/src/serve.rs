@@ -207,7 +207,7 @@ async fn run(
         .add_service(service!(
             ForgeServiceServer,
             service::forge::Forging {
-                forges: Requests::new("ForgeAgent", Arc::clone(&services.store)),
+                named: Requests::new("ForgeAgent", Arc::clone(&services.store)),
                 host: host.clone()
             }
         ))

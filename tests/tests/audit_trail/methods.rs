@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::all;
 
 /// Methods that change nothing. What agents remember is private, so looking at it is recorded too.
-const READS: [&str; 23] = [
+const READS: [&str; 26] = [
     "AgentService.GetAgent",
     "AgentService.ListAgents",
     "AgentService.ListGenerations",
@@ -24,8 +24,11 @@ const READS: [&str; 23] = [
     "AuditService.GetCheckpoint",
     "AuditService.ListEvents",
     "AuditService.WatchEvents",
+    "ForgeService.GetForge",
     "ForgeService.GetHotReload",
     "ForgeService.ListForgedAgents",
+    "ForgeService.ListForges",
+    "ForgeService.WatchForge",
     "InvocationService.GetInvocation",
     "InvocationService.ListInvocations",
     "InvocationService.WatchInvocation",
@@ -173,9 +176,23 @@ async fn every_method_that_changes_something_leaves_a_record_of_who_called_it() 
         ..v1::ForgeAgentRequest::default()
     };
     leaves!("ForgeService.ForgeAgent", "forge_finished", {
-        let mut events = client.forge.forge_agent(forge).await?.into_inner();
+        let mut events = client.forge.forge_agent(forge.clone()).await?.into_inner();
         while events.message().await?.is_some() {}
     });
+    let ensure = v1::EnsureAgentRequest { forge: Some(forge) };
+    let failed = leaves!(
+        "ForgeService.EnsureAgent",
+        "forge_finished",
+        client.forge.ensure_agent(ensure).await?
+    );
+    let cancel = v1::CancelForgeRequest {
+        name: failed.into_inner().forge.unwrap_or_default().name,
+    };
+    leaves!(
+        "ForgeService.CancelForge",
+        "request_received",
+        client.forge.cancel_forge(cancel).await?
+    );
     let off = v1::SetHotReloadRequest { enabled: false };
     leaves!(
         "ForgeService.SetHotReload",

@@ -138,7 +138,7 @@ impl Builder {
         let _turn = self.shared.jobs.acquire().await;
         let started = Instant::now();
         let options = &self.shared.options;
-        let job = tempdir(&options.directory.join(JOBS), "")?;
+        let job = Arc::new(tempdir(&options.directory.join(JOBS), "")?);
         lay_out(&job.0, source, manifest).map_err(|source| Error::Io {
             action: "write",
             source,
@@ -148,6 +148,8 @@ impl Builder {
         run.limits = options.limits;
         run.helper.clone_from(&options.helper);
         run.allow_unsandboxed = options.allow_unsandboxed;
+        // A compiler that is killed may still write for a moment.
+        run.keeps = Some(job.clone());
         let output = run.run().await?;
         let hidden = |text: &str| hide(text, &job.0, &warm);
         let diagnostics = diagnostic::read(&output.stderr, rustc::SOURCE, hidden);

@@ -107,7 +107,7 @@ impl Host {
 
     /// Forges to the end.
     pub(crate) async fn forge(&self, request: Request) -> Vec<Event> {
-        self.forge.forge(request).collect().await
+        self.forge.forge(request).events.collect().await
     }
 
     pub(crate) async fn invoke(&self, agent: &str, input: &str) -> Arc<Outcome> {

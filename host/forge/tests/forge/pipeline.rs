@@ -110,7 +110,8 @@ async fn powers_that_are_not_free_wait_for_a_person() {
     for (agent, verdict) in [("trader", Verdict::Approve), ("denied", Verdict::Deny)] {
         let mut events = host
             .forge
-            .forge(request(agent, "", template("http-write", ORDERS)));
+            .forge(request(agent, "", template("http-write", ORDERS)))
+            .events;
         let mut all = Vec::new();
         while let Some(event) = events.next().await {
             if let Some(Detail::NeedsReview {
@@ -189,7 +190,8 @@ async fn with_hot_reload_off_nothing_goes_live() {
     host.forge.set_hot_reload(true, &anna()).await.unwrap();
     let mut events = host
         .forge
-        .forge(request("trader", "", template("http-write", ORDERS)));
+        .forge(request("trader", "", template("http-write", ORDERS)))
+        .events;
     let mut all = Vec::new();
     while let Some(event) = events.next().await {
         if let Some(Detail::NeedsReview { approval, .. }) = &event.detail {
@@ -274,6 +276,7 @@ async fn a_source_that_does_not_compile_or_does_not_fit_is_a_result() {
     let events: Vec<_> = host
         .forge
         .forge(theirs)
+        .events
         .take_while(|event| {
             let asked = matches!(event.detail, Some(Detail::NeedsReview { .. }));
             std::future::ready(!asked)

@@ -1,22 +1,25 @@
 //! `nexus forge`.
 
-use std::{io::IsTerminal as _, path::Path};
+use std::path::Path;
 
 use anyhow::Context as _;
 use nexus_proto::v1::{
-    Agent, ForgeAgentRequest, ForgeEvent, GetHotReloadRequest, ListForgedAgentsRequest,
-    SetHotReloadRequest,
+    Agent, CancelForgeRequest, EnsureAgentRequest, ForgeAgentRequest, ForgeEvent, GetForgeRequest,
+    GetHotReloadRequest, ListForgedAgentsRequest, ListForgesRequest, SetHotReloadRequest,
+    WatchForgeRequest, forge,
     forge_event::{Detail, State},
     not_published::Reason,
 };
+use tonic::Streaming;
 
 use super::{
-    args::{Forge, ForgeCreate, Mode},
+    args::{Forge, ForgeCreate, ForgeWhat, Mode},
     connection::Client,
     exit::Exit,
     failure::Misuse,
     output::Output,
-    view::{agent, forge as view},
+    text::{id, name},
+    view::{agent, forge as view, stages::Stages},
 };
 
 pub(crate) async fn run(command: Forge, client: &Client, output: &Output) -> anyhow::Result<Exit> {
@@ -31,7 +34,44 @@ pub(crate) async fn run(command: Forge, client: &Client, output: &Output) -> any
         }
         Forge::Enable => switch(true, client, output).await?,
         Forge::Disable => switch(false, client, output).await?,
-        Forge::List => {
+        Forge::Ensure(what) => return ensure(*what, client, output).await,
+        Forge::Show { id } => {
+            let request = GetForgeRequest {
+                name: name("forges", &id),
+            };
+            let forge = client.forge().get_forge(request).await?.into_inner();
+            output.message(&forge, view::forge)?;
+        }
+        Forge::Watch { id, after } => {
+            let request = WatchForgeRequest {
+                name: name("forges", &id),
+                after_sequence: after,
+            };
+            let events = client.forge().watch_forge(request).await?.into_inner();
+            return follow(events, true, output).await;
+        }
+        Forge::Cancel { id } => {
+            let request = CancelForgeRequest {
+                name: name("forges", &id),
+            };
+            let forge = client.forge().cancel_forge(request).await?.into_inner();
+            output.message(&forge, view::forge)?;
+        }
+        Forge::List { all: true } => {
+            let mut forges = Vec::new();
+            let mut request = ListForgesRequest::default();
+            loop {
+                let page = client.forge().list_forges(request.clone()).await?;
+                let page = page.into_inner();
+                forges.extend(page.forges);
+                if page.next_page_token.is_empty() {
+                    break;
+                }
+                request.page_token = page.next_page_token;
+            }
+            output.list("forges", &forges, view::forges)?;
+        }
+        Forge::List { all: false } => {
             let mut forged = Vec::new();
             let mut request = ListForgedAgentsRequest::default();
             loop {
@@ -60,20 +100,69 @@ async fn switch(enabled: bool, client: &Client, output: &Output) -> anyhow::Resu
 
 /// Tells each stage on stderr; the live agent is the data. In JSON the events are the data.
 async fn create(arguments: ForgeCreate, client: &Client, output: &Output) -> anyhow::Result<Exit> {
-    let wait = arguments.wait;
-    let request = request(arguments)?;
-    let mut events = client.forge().forge_agent(request).await?.into_inner();
+    let request = ForgeAgentRequest {
+        validate_only: arguments.validate_only,
+        request_id: arguments.request_id,
+        ..request(arguments.what)?
+    };
+    let events = client.forge().forge_agent(request).await?.into_inner();
+    follow(events, arguments.wait, output).await
+}
+
+/// Forges an agent unless it is there. The agent is the data, or the forge that waits for a person.
+async fn ensure(what: ForgeWhat, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let request = EnsureAgentRequest {
+        forge: Some(request(what)?),
+    };
+    let answer = client.forge().ensure_agent(request).await?.into_inner();
+    output.message(&answer, view::ensured)?;
+    Ok(match (&answer.agent, &answer.forge) {
+        (Some(_), _) => Exit::Success,
+        (None, Some(forge)) => stands(forge.state()),
+        (None, None) => Exit::Error,
+    })
+}
+
+/// How a forge stands, as an exit code.
+fn stands(state: forge::State) -> Exit {
+    match state {
+        forge::State::Succeeded => Exit::Success,
+        forge::State::Held => Exit::Refused,
+        forge::State::Cancelled => Exit::Cancelled,
+        forge::State::Interrupted => Exit::Interrupted,
+        forge::State::Waiting => Exit::Waiting,
+        _ => Exit::Failure,
+    }
+}
+
+/// Tells what a forge tells, to its end, or until a person is asked unless `wait`.
+async fn follow(
+    mut events: Streaming<ForgeEvent>,
+    wait: bool,
+    output: &Output,
+) -> anyhow::Result<Exit> {
     let mut last: Option<ForgeEvent> = None;
-    let is_watched = std::io::stderr().is_terminal();
-    while let Some(event) = events.message().await? {
+    let mut stages = Stages::new(output.is_json());
+    loop {
+        let event = match events.message().await {
+            Ok(Some(event)) => event,
+            Ok(None) => break,
+            Err(status) => {
+                stages.clear();
+                if let Some(last) = &last {
+                    output.note(&format!(
+                        "the forge goes on without this command; `nexus forge watch {} --after {}` follows it",
+                        id(&last.forge),
+                        last.sequence
+                    ));
+                }
+                return Err(status.into());
+            }
+        };
         if output.is_json() {
             output.next(&event, |_| String::new())?;
-        } else if is_watched || event.detail.is_some() || event.state() != State::Running {
-            // That a stage begins is worth a line only to someone who waits for its end.
-            let text = view::event(&event);
-            if !text.is_empty() {
-                output.note(text.trim_end_matches('\n'));
-            }
+        } else {
+            stages.tell(&event);
         }
         // The forge goes on without us once a person has said yes.
         let leave = matches!(event.detail, Some(Detail::Review(_))) && !wait;
@@ -82,6 +171,7 @@ async fn create(arguments: ForgeCreate, client: &Client, output: &Output) -> any
             break;
         }
     }
+    stages.clear();
     let (exit, published) = ending(last.as_ref());
     if let Some(published) = published
         && !output.is_json()
@@ -106,12 +196,14 @@ fn ending(last: Option<&ForgeEvent>) -> (Exit, Option<&Agent>) {
             (Exit::Refused, None)
         }
         Some(Detail::NotPublished(_)) => (Exit::Success, None),
+        _ if last.state() == State::Cancelled => (Exit::Cancelled, None),
+        _ if last.state() == State::Interrupted => (Exit::Interrupted, None),
         _ if last.state() == State::Succeeded => (Exit::Success, None),
         _ => (Exit::Failure, None),
     }
 }
 
-fn request(arguments: ForgeCreate) -> anyhow::Result<ForgeAgentRequest> {
+fn request(arguments: ForgeWhat) -> anyhow::Result<ForgeAgentRequest> {
     let mode = match (arguments.mode, &arguments.source) {
         (None | Some(Mode::Source), Some(_)) => Mode::Source,
         (Some(Mode::Source), None) => {
@@ -153,8 +245,7 @@ fn request(arguments: ForgeCreate) -> anyhow::Result<ForgeAgentRequest> {
             .map(read)
             .transpose()?
             .unwrap_or_default(),
-        request_id: arguments.request_id,
-        validate_only: arguments.validate_only,
+        ..ForgeAgentRequest::default()
     })
 }
 

@@ -8,8 +8,8 @@ use nexus_proto::v1;
 
 use super::{agent, duration, permissions, timestamp};
 
-/// An event for the wire.
-pub(crate) fn forge_event(event: &Event) -> v1::ForgeEvent {
+/// An event of `forges/{forge}` for the wire.
+pub(crate) fn forge_event(forge: &str, event: &Event) -> v1::ForgeEvent {
     v1::ForgeEvent {
         sequence: event.sequence,
         stage: match event.stage {
@@ -27,11 +27,13 @@ pub(crate) fn forge_event(event: &Event) -> v1::ForgeEvent {
             StageState::Succeeded => v1::forge_event::State::Succeeded,
             StageState::Failed => v1::forge_event::State::Failed,
             StageState::Stopped => v1::forge_event::State::Stopped,
+            StageState::Cancelled => v1::forge_event::State::Cancelled,
         }
         .into(),
         start_time: Some(timestamp(event.started_ms)),
         duration: event.duration.map(duration),
         detail: event.detail.as_ref().map(detail),
+        forge: forge.to_owned(),
     }
 }
 
@@ -124,7 +126,7 @@ fn diagnostic(diagnostic: &Diagnostic) -> v1::Diagnostic {
 /// Where a component came from.
 pub(crate) fn lineage(lineage: &Lineage) -> v1::Lineage {
     v1::Lineage {
-        mode: mode(&lineage.mode).into(),
+        mode: forge_mode(&lineage.mode).into(),
         prompt_digest: lineage.prompt_digest.to_string(),
         model: lineage.model.clone().unwrap_or_default(),
         template: lineage.template.clone().unwrap_or_default(),
@@ -138,7 +140,8 @@ pub(crate) fn lineage(lineage: &Lineage) -> v1::Lineage {
     }
 }
 
-fn mode(mode: &str) -> v1::ForgeMode {
+/// How a forge gets its source, by the mode's stable name.
+pub(crate) fn forge_mode(mode: &str) -> v1::ForgeMode {
     match mode {
         "template" => v1::ForgeMode::Template,
         "source" => v1::ForgeMode::Source,
@@ -158,7 +161,7 @@ pub(crate) fn forged_agent(forged: &Forged) -> v1::ForgedAgent {
             ForgedState::Refused => v1::forged_agent::State::Refused,
         }
         .into(),
-        mode: mode(&forged.mode).into(),
+        mode: forge_mode(&forged.mode).into(),
         component_digest: forged.component.to_string(),
         create_time: Some(timestamp(forged.created_ms)),
         duration: Some(duration(forged.duration)),

@@ -17,14 +17,64 @@ pub(crate) enum Forge {
     /// Build forged agents, but publish none
     Disable,
     /// List what this host has forged, newest first
-    List,
+    List {
+        /// List every forge, those that run and those that failed included
+        #[arg(long)]
+        all: bool,
+    },
+    /// Make sure that an agent is there: forge it unless it is
+    #[command(after_help = FORGE_EXIT_CODES)]
+    Ensure(Box<ForgeWhat>),
+    /// Show one forge and how it stands
+    Show {
+        /// The forge's id
+        id: String,
+    },
+    /// Follow a forge to its end
+    #[command(after_help = FORGE_EXIT_CODES)]
+    Watch {
+        /// The forge's id
+        id: String,
+        /// Begin after the event with this number
+        #[arg(
+            long,
+            value_name = "SEQUENCE",
+            default_value_t = 0,
+            hide_default_value = true
+        )]
+        after: u64,
+    },
+    /// Cancel a forge, whatever it is at
+    Cancel {
+        /// The forge's id
+        id: String,
+    },
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
+const FORGE_EXIT_CODES: &str = "\
 Exit codes: 0 the agent is live, 10 the forge failed or needs parameters, 11 hot reload is off,
-17 a person has to accept the permissions, 1 the call did not work.")]
+15 cancelled, 16 interrupted by a stop of the host, 17 a person has to accept the permissions,
+1 the call did not work.";
+
+#[derive(Debug, Args)]
+#[command(after_help = FORGE_EXIT_CODES)]
 pub(crate) struct ForgeCreate {
+    #[command(flatten)]
+    pub(crate) what: ForgeWhat,
+    /// Do everything but publish
+    #[arg(long)]
+    pub(crate) validate_only: bool,
+    /// Stay until a person has decided, if one is asked
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Make a repeat of this command harmless by giving both the same id
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    pub(crate) request_id: String,
+}
+
+/// What to forge.
+#[derive(Debug, Args)]
+pub(crate) struct ForgeWhat {
     /// Name the agent: lower-case letters, digits and dashes
     pub(crate) name: String,
     /// Say what the agent is to do
@@ -48,13 +98,4 @@ pub(crate) struct ForgeCreate {
     /// Take the permissions and limits from this agent.toml
     #[arg(long, value_name = "FILE", requires = "source")]
     pub(crate) manifest: Option<PathBuf>,
-    /// Do everything but publish
-    #[arg(long)]
-    pub(crate) validate_only: bool,
-    /// Stay until a person has decided, if one is asked
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// Make a repeat of this command harmless by giving both the same id
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
-    pub(crate) request_id: String,
 }

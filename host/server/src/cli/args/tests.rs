@@ -79,11 +79,11 @@ fn forge_takes_repeated_parameters_and_settings() {
     let Command::Forge(Forge::Create(create)) = cli.command else {
         panic!("another command");
     };
-    assert_eq!(create.parameters.len(), 2);
-    assert!(create.parameters[0].0.required);
-    assert!(!create.parameters[1].0.required);
+    assert_eq!(create.what.parameters.len(), 2);
+    assert!(create.what.parameters[0].0.required);
+    assert!(!create.what.parameters[1].0.required);
     assert_eq!(
-        create.settings[0],
+        create.what.settings[0],
         ("origin".to_owned(), "http://a?b=c".to_owned())
     );
 }

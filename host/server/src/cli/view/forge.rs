@@ -1,13 +1,13 @@
 use std::fmt::Write as _;
 
 use nexus_proto::v1::{
-    Diagnostics, ForgeEvent, ForgedAgent, HotReload, NeedsParameters,
+    Diagnostics, EnsureAgentResponse, Forge, ForgeEvent, ForgedAgent, HotReload, NeedsParameters,
     forge_event::{Detail, State},
     not_published::Reason,
 };
 
 use super::agent;
-use crate::cli::text::{Table, block, id, line, seconds, time, word};
+use crate::cli::text::{Table, block, fields, id, line, seconds, time, word};
 
 /// One event of a forge, for people. Empty where there is nothing to say.
 pub(crate) fn event(event: &ForgeEvent) -> String {
@@ -127,6 +127,52 @@ fn parameters(needs: &NeedsParameters) -> String {
         }
     }
     text
+}
+
+/// One forge and how it stands.
+pub(crate) fn forge(forge: &Forge) -> String {
+    let mut text = fields([
+        ("forge", line(id(&forge.name))),
+        ("agent", line(id(&forge.agent))),
+        ("state", word(forge.state().as_str_name(), "STATE_")),
+        ("mode", word(forge.mode().as_str_name(), "FORGE_MODE_")),
+        ("template", line(&forge.template)),
+        ("began", time(forge.create_time.as_ref())),
+        ("ended", time(forge.end_time.as_ref())),
+        ("by", line(&forge.principal)),
+    ]);
+    if let Some(last) = &forge.last_event {
+        text.push_str(&event(last));
+    }
+    text
+}
+
+/// Every forge, one line each.
+pub(crate) fn forges(forges: &[Forge]) -> String {
+    let mut table = Table::new(["FORGE", "AGENT", "STATE", "STAGE", "MODE", "BEGAN", "BY"]);
+    for forge in forges {
+        let last = forge.last_event.as_ref();
+        table.row([
+            id(&forge.name).to_owned(),
+            id(&forge.agent).to_owned(),
+            word(forge.state().as_str_name(), "STATE_"),
+            last.map(|last| word(last.stage().as_str_name(), "STAGE_"))
+                .unwrap_or_default(),
+            word(forge.mode().as_str_name(), "FORGE_MODE_"),
+            time(forge.create_time.as_ref()),
+            forge.principal.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The agent that is there, or the forge that tells why it is not.
+pub(crate) fn ensured(answer: &EnsureAgentResponse) -> String {
+    match (&answer.agent, &answer.forge) {
+        (Some(live), _) => agent::full(live),
+        (None, Some(made)) => forge(made),
+        (None, None) => String::new(),
+    }
 }
 
 /// What this host has forged, one line each.

@@ -9,4 +9,5 @@ pub(crate) mod invocation;
 pub(crate) mod lock;
 pub(crate) mod policy;
 pub(crate) mod secret;
+pub(crate) mod stages;
 pub(crate) mod token;

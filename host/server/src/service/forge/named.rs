@@ -1,0 +1,32 @@
+//! Forges that their clients have named.
+
+use nexus_manifest::Digest;
+use nexus_proto::v1;
+use prost::Message as _;
+
+/// Of all that is asked, the request's name left out.
+pub(super) fn digest(request: &v1::ForgeAgentRequest) -> Digest {
+    let mut parts: Vec<Vec<u8>> = vec![
+        request.agent_id.clone().into_bytes(),
+        request.words.clone().into_bytes(),
+        request.mode.to_be_bytes().to_vec(),
+        request.template.clone().into_bytes(),
+        request.source.clone().into_bytes(),
+        request.manifest.clone().into_bytes(),
+        vec![u8::from(request.validate_only)],
+    ];
+    parts.push((request.parameters.len() as u64).to_be_bytes().to_vec());
+    parts.extend(
+        request
+            .parameters
+            .iter()
+            .map(v1::InputParameter::encode_to_vec),
+    );
+    // A map has no order of its own.
+    let mut set: Vec<_> = request.set.iter().collect();
+    set.sort();
+    for (key, value) in set {
+        parts.extend([key.clone().into_bytes(), value.clone().into_bytes()]);
+    }
+    Digest::of_parts(parts.iter().map(Vec::as_slice))
+}
