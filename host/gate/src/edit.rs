@@ -1,16 +1,22 @@
 //! What a person puts in the place of what an agent asked for.
 
+use nexus_audit::EventKind;
 use nexus_manifest::Digest;
+use nexus_store::Commit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::errors::Refusal;
+use crate::approval::{Approval, State};
+use crate::book::End;
+use crate::errors::{DecideError, Refusal};
 use crate::gate::Inner;
 use crate::kind::Kind;
 use crate::payload::Part;
 use crate::permit::Grant;
-use crate::{Action, ApprovalId, Vote};
+use crate::records::Stored;
+use crate::settle::Step;
+use crate::{Action, ApprovalId, Decision, Principal, Verdict, Vote, events};
 
 /// An action with some of it replaced. What is absent stays as the agent asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -124,5 +130,83 @@ impl Inner {
             judged.policies,
         );
         grant.fits_a_person().map(|()| (grant, required))
+    }
+
+    /// Puts an edited action in the place of a question. `None` if somebody else was quicker.
+    pub(crate) async fn edit(
+        &self,
+        stored: &Stored,
+        edit: &Edit,
+        decision: &Decision,
+        principal: &Principal,
+        time_ms: u64,
+    ) -> Result<Option<Approval>, DecideError> {
+        let refuse = |why: &str| Err(DecideError::EditRefused(why.to_owned()));
+        if decision.verdict == Verdict::Deny {
+            return refuse("only a yes goes with an edit");
+        }
+        if decision.remember.is_some() {
+            return refuse("what is remembered is the action as it was asked");
+        }
+        let id = stored.row.id;
+        let Some(regate) = self.book().regate(id) else {
+            return refuse("nobody waits for it any more");
+        };
+        let (grant, required) = regate(self, edit).map_err(DecideError::EditRefused)?;
+        let (landed, on_disk) = oneshot::channel();
+        let instead = ApprovalId::new();
+        let mut vote = Vote {
+            principal: principal.clone(),
+            approved: true,
+            reason: decision.reason.clone(),
+            edited: None,
+            grant: None,
+            time_ms,
+        };
+        let replacement = Replacement {
+            grant,
+            required,
+            id: instead,
+            from: id,
+            vote: vote.clone(),
+            landed,
+        };
+        vote.edited = Some(Edited {
+            approval: instead,
+            edit: edit.digest(),
+        });
+        let mut next = stored.row.clone();
+        next.state = State::Cancelled;
+        next.cancel_reason = Some(format!("edited by {principal}, see {instead}"));
+        next.decisions.push(vote);
+        let mut event = events::of_row(EventKind::ApprovalDecided, &stored.row)
+            .principal(principal.as_str())
+            .outcome("approve edited")
+            .detail(serde_json::json!({ "edited_as": instead.to_string() }));
+        if let Some(reason) = &decision.reason {
+            event.detail["reason"] = reason.as_str().into();
+        }
+        let row = next.clone();
+        let step = Step {
+            next,
+            event: Some(event),
+            end: Some(End::Edited(Box::new(replacement))),
+            urgent: false,
+            also: Commit::new(),
+        };
+        let unavailable = DecideError::Unavailable;
+        if !self
+            .replace(stored, step, None)
+            .await
+            .map_err(unavailable)?
+        {
+            return Ok(None);
+        }
+        match on_disk.await {
+            Ok(Ok(())) => self.opened(row).await.map(Some),
+            Ok(Err(error)) => Err(DecideError::Unavailable(error)),
+            // The one who waited has gone in between: nothing happens in its place.
+            Err(_) => Err(DecideError::Closed(Box::new(self.opened(row).await?))),
+        }
     }
 }

@@ -46,6 +46,7 @@ mod permit;
 mod policy;
 mod question;
 mod rates;
+mod receipt;
 mod records;
 mod rendering;
 mod settle;
@@ -77,12 +78,13 @@ pub use lock::{Engaged, Lock, Locked, Pass};
 pub use nonce::Nonce;
 pub use observer::{Anyone, Approvers, Floor, Observer, OpenFloor};
 pub use payload::{EncodingError, Part, Payload};
-pub use permit::{Finish, Permit, Receipt};
+pub use permit::Permit;
 pub use policy::{
     Answer, MAX_APPROVALS, Policy, PolicyError, PolicyVersion, SCHEMA, SHIPPED, Step,
 };
 pub use question::{Facts, Question};
 pub use rates::Company;
+pub use receipt::{Finish, Receipt};
 pub use rendering::{escape, is_hidden, render, wrap};
 pub use sketch::{Sketch, SketchError};
 pub use standing::{

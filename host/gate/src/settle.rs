@@ -7,16 +7,14 @@ use std::sync::Arc;
 use nexus_audit::{Event, EventKind};
 use nexus_manifest::Digest;
 use nexus_store::{Commit, CommitError};
-use tokio::sync::oneshot;
 
 use crate::approval::{Approval, State};
 use crate::book::End;
-use crate::edit::Replacement;
 use crate::errors::DecideError;
 use crate::gate::{Gate, Inner, now_ms};
 use crate::records::{self, Row, Stored};
 use crate::standing::GrantRow;
-use crate::{ApprovalId, Decision, Edit, Edited, Principal, Scope, Verdict, Vote, events};
+use crate::{ApprovalId, Decision, Edit, Principal, Scope, Verdict, Vote, events};
 
 /// Rows settled in one transaction at start.
 const LEFTOVERS: usize = 128;
@@ -69,13 +67,13 @@ impl Gate {
 
 /// A change of one row.
 pub(crate) struct Step {
-    next: Row,
-    event: Option<Event>,
-    end: Option<End>,
+    pub(crate) next: Row,
+    pub(crate) event: Option<Event>,
+    pub(crate) end: Option<End>,
     /// Whether it must go through on a full disk: what only takes away.
-    urgent: bool,
+    pub(crate) urgent: bool,
     /// What is written with it.
-    also: Commit,
+    pub(crate) also: Commit,
 }
 
 impl Inner {
@@ -193,84 +191,6 @@ impl Inner {
             {
                 return self.opened(next).await;
             }
-        }
-    }
-
-    /// Puts an edited action in the place of a question. `None` if somebody else was quicker.
-    async fn edit(
-        &self,
-        stored: &Stored,
-        edit: &Edit,
-        decision: &Decision,
-        principal: &Principal,
-        time_ms: u64,
-    ) -> Result<Option<Approval>, DecideError> {
-        let refuse = |why: &str| Err(DecideError::EditRefused(why.to_owned()));
-        if decision.verdict == Verdict::Deny {
-            return refuse("only a yes goes with an edit");
-        }
-        if decision.remember.is_some() {
-            return refuse("what is remembered is the action as it was asked");
-        }
-        let id = stored.row.id;
-        let Some(regate) = self.book().regate(id) else {
-            return refuse("nobody waits for it any more");
-        };
-        let (grant, required) = regate(self, edit).map_err(DecideError::EditRefused)?;
-        let (landed, on_disk) = oneshot::channel();
-        let instead = ApprovalId::new();
-        let mut vote = Vote {
-            principal: principal.clone(),
-            approved: true,
-            reason: decision.reason.clone(),
-            edited: None,
-            grant: None,
-            time_ms,
-        };
-        let replacement = Replacement {
-            grant,
-            required,
-            id: instead,
-            from: id,
-            vote: vote.clone(),
-            landed,
-        };
-        vote.edited = Some(Edited {
-            approval: instead,
-            edit: edit.digest(),
-        });
-        let mut next = stored.row.clone();
-        next.state = State::Cancelled;
-        next.cancel_reason = Some(format!("edited by {principal}, see {instead}"));
-        next.decisions.push(vote);
-        let mut event = events::of_row(EventKind::ApprovalDecided, &stored.row)
-            .principal(principal.as_str())
-            .outcome("approve edited")
-            .detail(serde_json::json!({ "edited_as": instead.to_string() }));
-        if let Some(reason) = &decision.reason {
-            event.detail["reason"] = reason.as_str().into();
-        }
-        let row = next.clone();
-        let step = Step {
-            next,
-            event: Some(event),
-            end: Some(End::Edited(Box::new(replacement))),
-            urgent: false,
-            also: Commit::new(),
-        };
-        let unavailable = DecideError::Unavailable;
-        if !self
-            .replace(stored, step, None)
-            .await
-            .map_err(unavailable)?
-        {
-            return Ok(None);
-        }
-        match on_disk.await {
-            Ok(Ok(())) => self.opened(row).await.map(Some),
-            Ok(Err(error)) => Err(DecideError::Unavailable(error)),
-            // The one who waited has gone in between: nothing happens in its place.
-            Err(_) => Err(DecideError::Closed(Box::new(self.opened(row).await?))),
         }
     }
 
@@ -438,7 +358,7 @@ impl Inner {
     }
 
     /// Replaces a row; `false` if it has changed in the meantime, and nothing was written.
-    async fn replace(
+    pub(crate) async fn replace(
         &self,
         stored: &Stored,
         step: Step,
@@ -511,7 +431,7 @@ impl Inner {
             .map_err(|error| error.to_string())
     }
 
-    async fn opened(&self, row: Row) -> Result<Approval, DecideError> {
+    pub(crate) async fn opened(&self, row: Row) -> Result<Approval, DecideError> {
         self.open_row(row)
             .await
             .map_err(|error| DecideError::Unavailable(error.to_string()))

@@ -23,8 +23,7 @@ fn deny(reason: &str) -> Decision {
 #[tokio::test]
 async fn yes_lets_exactly_this_happen_once() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     let decided = house
         .gate
         .decide(asked.id, Verdict::Approve, Some(asked.digest), &alice())
@@ -48,8 +47,7 @@ async fn yes_lets_exactly_this_happen_once() {
 #[tokio::test]
 async fn no_ends_it_and_the_agent_learns_why() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     house
         .gate
         .decide(asked.id, deny("too much"), None, &alice())
@@ -108,13 +106,8 @@ async fn a_yes_that_is_not_used_in_time_is_void() {
 #[tokio::test]
 async fn the_same_answer_twice_counts_once_and_another_is_refused_and_recorded() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
-    house
-        .gate
-        .decide(asked.id, Verdict::Approve, None, &alice())
-        .await
-        .unwrap();
+    let (waiting, asked) = house.ask(order()).await;
+    house.approve(asked.id).await;
     let again = house
         .gate
         .decide(asked.id, Verdict::Approve, None, &alice())
@@ -173,8 +166,7 @@ async fn the_same_answer_twice_counts_once_and_another_is_refused_and_recorded()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_64_people_at_once_one_decides() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     let decisions: Vec<_> = (0..64)
         .map(|number| {
             let (gate, who) = (
@@ -207,8 +199,7 @@ async fn of_64_people_at_once_one_decides() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_person_64_times_is_one_decision() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     let decisions: Vec<_> = (0..64)
         .map(|_| {
             let gate = house.gate.clone();
@@ -228,8 +219,7 @@ async fn one_person_64_times_is_one_decision() {
 #[tokio::test]
 async fn a_decision_about_something_else_does_not_count() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     let seen = Digest::of(b"something else");
     let error = house
         .gate
@@ -254,8 +244,7 @@ const FOUR_EYES: &str = r#"
 #[tokio::test]
 async fn four_eyes_are_two_people() {
     let mut house = House::under(FOUR_EYES).await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     assert_eq!(asked.required, MAX_APPROVALS);
     let first = house
         .gate
@@ -283,13 +272,8 @@ async fn four_eyes_are_two_people() {
 #[tokio::test]
 async fn of_two_one_no_is_enough() {
     let mut house = House::under(FOUR_EYES).await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
-    house
-        .gate
-        .decide(asked.id, Verdict::Approve, None, &alice())
-        .await
-        .unwrap();
+    let (waiting, asked) = house.ask(order()).await;
+    house.approve(asked.id).await;
     let bob = Principal::new("bob");
     assert_eq!(
         house
@@ -306,8 +290,7 @@ async fn of_two_one_no_is_enough() {
 #[tokio::test]
 async fn who_started_it_may_be_kept_from_approving_it() {
     let mut house = House::with(|options| options.self_approval = false).await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     let starter = asked.principal.clone();
     let error = house
         .gate
@@ -315,15 +298,10 @@ async fn who_started_it_may_be_kept_from_approving_it() {
         .await
         .unwrap_err();
     assert!(matches!(error, DecideError::SelfApproval));
-    house
-        .gate
-        .decide(asked.id, Verdict::Approve, None, &alice())
-        .await
-        .unwrap();
+    house.approve(asked.id).await;
     drop(waiting.await.unwrap().unwrap());
     // Taking back is always theirs.
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     house
         .gate
         .decide(asked.id, DENY, None, &starter)
@@ -461,8 +439,7 @@ async fn a_decision_on_something_else_decides_none_of_those_like_it() {
 #[tokio::test]
 async fn whoever_stops_waiting_withdraws_the_question() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     waiting.abort();
     let cancelled = house.next(State::Cancelled).await;
     assert_eq!(cancelled.id, asked.id);
@@ -496,13 +473,8 @@ async fn a_question_dropped_at_any_point_is_never_left_open() {
 #[tokio::test]
 async fn a_permit_that_is_not_used_is_withdrawn() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
-    house
-        .gate
-        .decide(asked.id, Verdict::Approve, None, &alice())
-        .await
-        .unwrap();
+    let (waiting, asked) = house.ask(order()).await;
+    house.approve(asked.id).await;
     drop(waiting.await.unwrap().unwrap());
     assert_eq!(house.next(State::Cancelled).await.id, asked.id);
 }
@@ -510,8 +482,7 @@ async fn a_permit_that_is_not_used_is_withdrawn() {
 #[tokio::test]
 async fn a_person_can_withdraw_a_question() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     let cancelled = house.gate.cancel(asked.id, "a mistake").await.unwrap();
     assert_eq!(cancelled.cancel_reason.as_deref(), Some("a mistake"));
     assert_eq!(waiting.await.unwrap().unwrap_err(), Refusal::Cancelled);

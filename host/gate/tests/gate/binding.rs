@@ -15,13 +15,8 @@ use serde_json::json;
 use crate::house::{House, action, alice, order, put};
 
 async fn approved(house: &mut House) -> Permit<Http> {
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
-    house
-        .gate
-        .decide(asked.id, Verdict::Approve, None, &alice())
-        .await
-        .unwrap();
+    let (waiting, asked) = house.ask(order()).await;
+    house.approve(asked.id).await;
     waiting.await.unwrap().unwrap()
 }
 
@@ -113,8 +108,7 @@ async fn the_word_of_one_who_may_no_longer_decide_starts_nothing() {
     let approvers = Arc::new(gone.clone());
     let mut house = House::with(|options| options.approvers = approvers).await;
     let permit = approved(&mut house).await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     gone.0.store(true, Ordering::SeqCst);
     assert_eq!(
         permit.start(&order().payload).await.unwrap_err(),
@@ -263,11 +257,7 @@ async fn an_effect_in_the_store_is_one_transaction_with_its_approval_and_record(
     let mut house = House::under(policy).await;
     let waiting = house.bring::<MemoryWrite>(put());
     let asked = house.next(State::Pending).await;
-    house
-        .gate
-        .decide(asked.id, Verdict::Approve, None, &alice())
-        .await
-        .unwrap();
+    house.approve(asked.id).await;
     let mut permit = waiting.await.unwrap().unwrap();
 
     // Computed from what is no longer there: nothing happens, and the permit holds.

@@ -46,8 +46,7 @@ fn body(text: &str) -> Edit {
 }
 
 async fn edited(house: &mut House, edit: Edit) -> (Approval, Permit<Http>) {
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     let yes = Decision::edited(edit).because("smaller");
     let taken = house.gate.decide(asked.id, yes, None, &alice()).await;
     (taken.unwrap(), waiting.await.unwrap().unwrap())
@@ -107,8 +106,7 @@ async fn an_edit_passes_the_whole_gate_again() {
         when { context has path && context.path like "/v1/users*" };
     "#;
     let mut house = house(Some(policy)).await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     let target = |target: &str| Edit {
         target: Some(target.to_owned()),
         ..Edit::default()
@@ -186,8 +184,7 @@ async fn an_edit_is_one_person_s_word_and_repeating_it_is_the_same() {
     let four_eyes =
         r#"@id("four-eyes") permit (principal, action, resource) when { context.approvals >= 2 };"#;
     let mut house = house(Some(four_eyes)).await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     let edit = || Decision::edited(body("{}"));
     let first = house
         .gate
@@ -227,8 +224,7 @@ async fn an_edit_is_one_person_s_word_and_repeating_it_is_the_same() {
 #[tokio::test]
 async fn an_edit_of_what_nobody_waits_for_does_nothing() {
     let mut house = house(None).await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     waiting.abort();
     house.next(State::Cancelled).await;
     let late = house
@@ -238,8 +234,7 @@ async fn an_edit_of_what_nobody_waits_for_does_nothing() {
     assert!(matches!(late, Err(DecideError::Closed(_))), "{late:?}");
     // Where no edits are carried out, none is taken.
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     let refused = house
         .gate
         .decide(asked.id, Decision::edited(body("{}")), None, &alice())

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use nexus_audit::{Audit, EventKind, Record, SigningKey};
 use nexus_gate::{
-    Action, ActionKind, Approval, Context, EffectClass, Filter, Gate, InvocationId, Kind, Options,
-    Page, Payload, Permit, Policy, PolicyChange, PolicySource, Principal, Refusal, RootOrigin,
-    State,
+    Action, ActionKind, Approval, ApprovalId, Context, EffectClass, Filter, Gate, InvocationId,
+    Kind, Options, Page, Payload, Permit, Policy, PolicyChange, PolicySource, Principal, Refusal,
+    RootOrigin, State, Verdict, kind,
 };
 use nexus_manifest::{Digest, Manifest};
 use nexus_store::{
@@ -174,6 +174,21 @@ impl House {
     pub(crate) fn bring<K: Kind>(&self, action: Action) -> JoinHandle<Result<Permit<K>, Refusal>> {
         let gate = self.gate.clone();
         tokio::spawn(async move { gate.check::<K>(action, &()).await })
+    }
+
+    /// Brings a request that a person is asked about, and gives the question.
+    pub(crate) async fn ask(
+        &mut self,
+        action: Action,
+    ) -> (JoinHandle<Result<Permit<kind::Http>, Refusal>>, Approval) {
+        let waiting = self.bring(action);
+        (waiting, self.next(State::Pending).await)
+    }
+
+    /// Alice says yes.
+    pub(crate) async fn approve(&self, id: ApprovalId) {
+        let decided = self.gate.decide(id, Verdict::Approve, None, &alice()).await;
+        decided.unwrap();
     }
 
     /// The next change of an approval into this state.

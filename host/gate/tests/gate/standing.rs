@@ -34,8 +34,7 @@ fn rpc(method: &str, more: &str) -> Action {
 /// Brings an action, has it decided, and gives back the question.
 async fn decided(house: &mut House, action: Action, decision: Decision) -> Approval {
     let payload = action.payload.clone();
-    let waiting = house.bring::<Http>(action);
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(action).await;
     let yes = decision.verdict == Verdict::Approve;
     house
         .gate
@@ -288,8 +287,7 @@ async fn t30_no_grant_reaches_below_the_floor() {
     let mut leak = order();
     leak.labels.extend(labels);
     for action in [payment.clone(), leak] {
-        let waiting = house.bring::<Http>(action);
-        let asked = house.next(State::Pending).await;
+        let (waiting, asked) = house.ask(action).await;
         assert!(asked.never_remembered().is_some());
         let yes = Decision::from(Verdict::Approve).remembered(remember(1));
         let refused = house.gate.decide(asked.id, yes, None, &alice()).await;
@@ -415,8 +413,7 @@ async fn a_read_that_a_grant_answers_is_counted() {
 #[tokio::test]
 async fn limits_of_a_grant_are_checked() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order()).await;
     for wrong in [
         remember(0),
         remember(9),

@@ -12,13 +12,8 @@ use crate::house::{House, action, alice, order};
 #[tokio::test]
 async fn decision_request_answer_and_execution_can_be_followed_from_the_trail_alone() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
-    house
-        .gate
-        .decide(asked.id, Verdict::Approve, None, &alice())
-        .await
-        .unwrap();
+    let (waiting, asked) = house.ask(order()).await;
+    house.approve(asked.id).await;
     let receipt = waiting
         .await
         .unwrap()
@@ -73,13 +68,8 @@ async fn decision_request_answer_and_execution_can_be_followed_from_the_trail_al
 #[tokio::test]
 async fn an_effect_without_an_end_is_recorded_as_unknown() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
-    house
-        .gate
-        .decide(asked.id, Verdict::Approve, None, &alice())
-        .await
-        .unwrap();
+    let (waiting, asked) = house.ask(order()).await;
+    house.approve(asked.id).await;
     drop(
         waiting
             .await
@@ -98,13 +88,8 @@ async fn an_effect_without_an_end_is_recorded_as_unknown() {
 #[tokio::test]
 async fn a_start_whose_caller_goes_away_is_never_left_without_an_end() {
     let mut house = House::new().await;
-    let waiting = house.bring::<Http>(order());
-    let asked = house.next(State::Pending).await;
-    house
-        .gate
-        .decide(asked.id, Verdict::Approve, None, &alice())
-        .await
-        .unwrap();
+    let (waiting, asked) = house.ask(order()).await;
+    house.approve(asked.id).await;
     let payload = order().payload;
     let mut start = Box::pin(waiting.await.unwrap().unwrap().start(&payload));
     let _ = futures::poll!(&mut start);
@@ -142,8 +127,7 @@ async fn contents_are_sealed_at_rest_and_stay_out_of_the_trail() {
         .payload
         .clone()
         .with_part("note", "text/plain", "a very private note");
-    let waiting = house.bring::<Http>(order);
-    let asked = house.next(State::Pending).await;
+    let (waiting, asked) = house.ask(order).await;
     assert!(
         house
             .approval(asked.id)
