@@ -96,9 +96,13 @@ async fn an_agent_calls_only_whom_its_manifest_names() -> anyhow::Result<()> {
             r#"{ agent = "nobody" }"#,
         ))
         .await?;
-    let output = client
-        .output("caller", &through("call", "newcomer", greet()))
-        .await?;
+    let to_newcomer = through("call", "newcomer", greet());
+    let met = client.invoke("caller", &to_newcomer).await?;
+    // Nobody has seen these two together before.
+    client.decide(&met.approvals[0], Verdict::Approve).await?;
+    let output = client.result(&met.name).await?;
+    assert_eq!(output["greeting"], "hello, anna");
+    let output = client.output("caller", &to_newcomer).await?;
     assert_eq!(output["greeting"], "hello, anna");
     for peer in ["stranger", "no-such-agent", "caller"] {
         let output = client
@@ -154,7 +158,7 @@ async fn chains_and_fans_end_at_their_limits() -> anyhow::Result<()> {
         let component = callee(
             &format!("link-{link}"),
             r#"["link"]"#,
-            r#"{ tag = "link" }"#,
+            &format!(r#"{{ agent = "link-{}" }}"#, link + 1),
         );
         client.deploy(&component).await?;
     }

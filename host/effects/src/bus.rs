@@ -3,16 +3,23 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use nexus_gate::{Action, ActionKind, Context, EffectClass, Label, Payload, Permit, Receipt, kind};
+use nexus_gate::{
+    Action, ActionKind, Callee, Context, EffectClass, Label, Payload, Permit, Receipt, kind,
+};
 use nexus_manifest::{AgentName, Tag};
 use serde_json::json;
 
 use crate::Error;
 
-/// What a call carries: the JSON input, and the tags that the grant may rest on.
-pub fn call_payload(tags: &[Tag], input: &str) -> Payload {
+/// What a call carries: the JSON input, who exactly is called, and the tags that the grant may rest on.
+/// Nobody is called where there is no such agent; the call then fails after the gate.
+pub fn call_payload(callee: Option<&Callee>, tags: &[Tag], input: &str) -> Payload {
     let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
-    Payload::new(json!({ "tags": tags })).with_part("input", "application/json", input.to_owned())
+    let mut fields = json!({ "tags": tags });
+    if let Some(callee) = callee {
+        fields["callee"] = json!(callee);
+    }
+    Payload::new(fields).with_part("input", "application/json", input.to_owned())
 }
 
 /// The JSON input that a call carries.

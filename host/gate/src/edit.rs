@@ -122,13 +122,7 @@ impl Inner {
             .judge::<K>(&policy, &mut action)
             .map_err(|refusal: Refusal| refusal.to_string())?;
         let required = judged.approvals.max(1);
-        let grant = Grant::new(
-            gate,
-            action,
-            judged.digest,
-            policy.version(),
-            judged.policies,
-        );
+        let grant = Grant::new(gate, action, policy.version(), judged);
         grant.fits_a_person().map(|()| (grant, required))
     }
 

@@ -143,6 +143,9 @@ pub enum OpenError {
     /// The standing grants can't be read.
     #[error("the standing grants can't be read: {0}")]
     Grants(String),
+    /// What is known of where agents have been can't be read.
+    #[error("the places that agents are known at can't be read: {0}")]
+    Known(String),
     /// The policy that was in force could not be brought back.
     #[error(
         "the policy that was in force can't be used: {0}; name a file with `[approvals] policy` to start with that one"

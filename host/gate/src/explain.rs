@@ -40,7 +40,7 @@ impl Gate {
             }
             None => Some("there is no such action".to_owned()),
         };
-        let facts = Facts::default();
+        let facts = self.inner.known.look(&action).facts;
         let question = Question::of(&action, facts);
         let answer = consider(&policy, &question);
         let asks = matches!(&answer, Answer::Permitted { approvals, .. } if *approvals > 0);

@@ -18,11 +18,12 @@ use crate::errors::{OpenError, QueryError, Refusal};
 use crate::in_force::{self, InForce, PolicySource};
 use crate::judge::judge;
 use crate::kind::Kind;
+use crate::known::{Introduction, Known};
 use crate::lock::Lock;
 use crate::observer::{Anyone, Approvers, Floor, Observer, OpenFloor};
 use crate::permit::{Grant, Permit};
 use crate::policy::{Answer, Policy, PolicyVersion};
-use crate::question::{Facts, Question};
+use crate::question::Question;
 use crate::standing::{Found, Ledger};
 use crate::{Action, ApprovalId, Company, class, events, grants, records, timer};
 
@@ -122,6 +123,7 @@ pub(crate) struct Inner {
     pub(crate) changing: tokio::sync::Mutex<()>,
     book: Mutex<Book>,
     ledger: Mutex<Ledger>,
+    pub(crate) known: Known,
 }
 
 impl fmt::Debug for Gate {
@@ -144,6 +146,8 @@ impl Gate {
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let ledger = Ledger::open(&*options.store, &options.vault).await;
         let ledger = ledger.map_err(|error| OpenError::Grants(error.to_string()))?;
+        let known = Known::open(&*options.store).await;
+        let known = known.map_err(|error| OpenError::Known(error.to_string()))?;
         let timer = Arc::new(Notify::new());
         let policy = in_force::at_start(
             &*options.store,
@@ -172,6 +176,7 @@ impl Gate {
             changing: tokio::sync::Mutex::default(),
             book: Mutex::default(),
             ledger: Mutex::new(ledger),
+            known,
         });
         inner
             .cancel_leftovers()
@@ -208,13 +213,7 @@ impl Gate {
         let policy = self.inner.policy();
         let judged = self.inner.judge::<K>(&policy, &mut action)?;
         let approvals = judged.approvals;
-        let mut grant = Grant::new(
-            self.inner.clone(),
-            action,
-            judged.digest,
-            policy.version(),
-            judged.policies,
-        );
+        let mut grant = Grant::new(self.inner.clone(), action, policy.version(), judged);
         if approvals == 0 {
             return Ok(Permit::new(grant));
         }
@@ -293,6 +292,8 @@ pub(crate) struct Judged {
     pub(crate) digest: Digest,
     pub(crate) approvals: u32,
     pub(crate) policies: Vec<String>,
+    /// What is remembered if it happens.
+    pub(crate) introduction: Option<Introduction>,
 }
 
 impl Inner {
@@ -323,7 +324,8 @@ impl Inner {
         };
         grants::check::<K>(action).map_err(|reason| forbid(&[], reason))?;
         self.floor(action).map_err(|reason| forbid(&[], reason))?;
-        match &*judge(policy, Question::of(action, Facts::default())) {
+        let sighting = self.known.look(action);
+        match &*judge(policy, Question::of(action, sighting.facts)) {
             Answer::Permitted {
                 approvals,
                 policies,
@@ -331,6 +333,7 @@ impl Inner {
                 digest,
                 approvals: *approvals,
                 policies: policies.clone(),
+                introduction: sighting.introduction,
             }),
             Answer::Refused { policies, errors } => {
                 Err(forbid(policies, refusal_text(policies, errors)))

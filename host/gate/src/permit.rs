@@ -10,8 +10,9 @@ use nexus_store::{Commit, CommitError, Committed};
 
 use crate::approval::State;
 use crate::errors::{QueryError, StartError};
-use crate::gate::{Inner, MAX_ASKED_BYTES, now_ms};
+use crate::gate::{Inner, Judged, MAX_ASKED_BYTES, now_ms};
 use crate::kind::Kind;
+use crate::known::Introduction;
 use crate::lock::Pass;
 use crate::payload::EncodingError;
 use crate::policy::PolicyVersion;
@@ -35,6 +36,8 @@ pub(crate) struct Grant {
     pub(crate) digest: Digest,
     pub(crate) version: PolicyVersion,
     pub(crate) policies: Vec<String>,
+    /// Where the agent becomes known with the effect.
+    introduction: Option<Introduction>,
     /// Part of the digest once a person is asked.
     nonce: Option<Nonce>,
     approval: Option<Ticket>,
@@ -54,16 +57,16 @@ impl Grant {
     pub(crate) fn new(
         gate: Arc<Inner>,
         action: Action,
-        digest: Digest,
         version: PolicyVersion,
-        policies: Vec<String>,
+        judged: Judged,
     ) -> Self {
         Self {
             gate,
             action: Arc::new(action),
-            digest,
+            digest: judged.digest,
             version,
-            policies,
+            policies: judged.policies,
+            introduction: judged.introduction,
             nonce: None,
             approval: None,
             edited: false,
@@ -193,6 +196,11 @@ impl Grant {
         records: &[EventKind],
     ) -> Result<Committed, StartError> {
         let mut effect = effect;
+        // Only a person's word makes an agent known where it takes one.
+        if self.is_free() {
+            self.introduction
+                .take_if(|introduction| introduction.asks());
+        }
         loop {
             // Only a commit that may be tried again is kept.
             let mut commit = if self.is_free() {
@@ -241,6 +249,11 @@ impl Grant {
                     .map_err(|error| StartError::Unavailable(error.to_string()))?;
                 consumed = Some(next);
             }
+            if let Some(introduction) = &self.introduction {
+                introduction
+                    .put(&mut commit)
+                    .map_err(|error| StartError::Unavailable(error.to_string()))?;
+            }
             for kind in records {
                 let mut event = self.event(*kind);
                 if *kind == EventKind::EffectFinished {
@@ -253,6 +266,9 @@ impl Grant {
                     if let (Some(row), Some(ticket)) = (consumed, &mut self.approval) {
                         ticket.consumed = true;
                         self.gate.settled(row, None).await;
+                    }
+                    if let Some(introduction) = self.introduction.take() {
+                        self.gate.known.enter(introduction);
                     }
                     if let Some(ticket) = &mut self.standing {
                         let (agent, id) = (&self.action.context.agent, ticket.id);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::{Action, ActionKind, Context, EffectClass, Label, Payload, kind};
+use crate::known::CALLEE;
+use crate::{Action, ActionKind, Callee, Context, EffectClass, Label, Payload, kind};
 
 /// An action as people describe it. It can be asked about and never be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Sketch {
     pub body: String,
     /// The tags of the peer.
     pub tags: Vec<String>,
+    /// The peer.
+    pub callee: Option<Callee>,
 }
 
 /// A sketch that no action fits.
@@ -56,6 +59,7 @@ impl Sketch {
             headers: Vec::new(),
             body: String::new(),
             tags: Vec::new(),
+            callee: None,
         }
     }
 
@@ -68,6 +72,9 @@ impl Sketch {
             verb: self.verb.clone(),
         })?;
         let mut payload = Payload::new(json!({ "headers": self.headers, "tags": self.tags }));
+        if let Some(callee) = &self.callee {
+            payload.fields[CALLEE] = json!(callee);
+        }
         if !self.body.is_empty() {
             payload = payload.with_part("body", "application/octet-stream", self.body.clone());
         }

@@ -9,6 +9,8 @@ mod binding;
 mod display;
 #[path = "gate/edits.rs"]
 mod edits;
+#[path = "gate/first_use.rs"]
+mod first_use;
 #[path = "gate/house.rs"]
 mod house;
 #[path = "gate/policy.rs"]

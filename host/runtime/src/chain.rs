@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nexus_gate::EffectClass;
-use nexus_manifest::AgentName;
+use nexus_manifest::{AgentName, Digest};
 
 use crate::invocation::Invocation;
 use crate::limits::HostLimits;
@@ -16,7 +16,13 @@ use crate::limits::HostLimits;
 /// while a person is asked about it the clocks of all its callers stand. It
 /// acts with its own rights.
 #[derive(Debug, Clone)]
-pub struct Chain(pub(crate) Arc<Invocation>, pub(crate) EffectClass);
+pub struct Chain {
+    pub(crate) caller: Arc<Invocation>,
+    /// The strictest class of the calls so far.
+    pub(crate) class: EffectClass,
+    /// The component that is called; whichever answers now, if it is not named.
+    callee: Option<Digest>,
+}
 
 /// Why a peer may not be called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +40,9 @@ pub enum ChainError {
     /// The chain as a whole has made as many calls as it may.
     #[error("this chain of calls has called peers {0} times in all, which is the limit")]
     Budget(u32),
+    /// The agent is another component than the one that the gate has let through.
+    #[error("{0} was replaced while the call was on its way")]
+    Replaced(AgentName),
     /// The caller has ended or is about to.
     #[error("the caller has ended")]
     Ended,
@@ -42,26 +51,49 @@ pub enum ChainError {
 impl Chain {
     /// The chain of an invocation, as it is before it calls.
     pub(crate) fn of(invocation: Arc<Invocation>) -> Self {
-        let class = invocation.facts.chain_class;
-        Self(invocation, class)
+        Self {
+            class: invocation.facts.chain_class,
+            caller: invocation,
+            callee: None,
+        }
     }
 
     /// The chain that goes on with a call of this class. A class can only
     /// become stricter.
     #[must_use]
     pub fn led_by(self, class: EffectClass) -> Self {
-        Self(self.0, self.1.max(class))
+        Self {
+            class: self.class.max(class),
+            ..self
+        }
+    }
+
+    /// The chain that goes on to this component and to no other.
+    #[must_use]
+    pub fn towards(self, component: Digest) -> Self {
+        Self {
+            callee: Some(component),
+            ..self
+        }
     }
 
     /// The chain of the callee: the callers, the first one first.
     pub(crate) fn callers(&self) -> Vec<AgentName> {
-        let facts = &self.0.facts;
+        let facts = &self.caller.facts;
         facts.chain.iter().chain([&facts.agent]).cloned().collect()
     }
 
-    /// Checks that `agent` may be called, and counts the call.
-    pub(crate) fn admit(&self, agent: &AgentName, limits: &HostLimits) -> Result<(), ChainError> {
-        let facts = &self.0.facts;
+    /// Checks that `agent`, which is this component now, may be called, and counts the call.
+    pub(crate) fn admit(
+        &self,
+        agent: &AgentName,
+        component: &Digest,
+        limits: &HostLimits,
+    ) -> Result<(), ChainError> {
+        if self.callee.is_some_and(|callee| callee != *component) {
+            return Err(ChainError::Replaced(agent.clone()));
+        }
+        let facts = &self.caller.facts;
         if facts.agent == *agent || facts.chain.contains(agent) {
             return Err(ChainError::Cycle(agent.clone()));
         }
@@ -69,13 +101,13 @@ impl Chain {
         if facts.chain.len() + 2 > limits.depth {
             return Err(ChainError::TooDeep(limits.depth));
         }
-        if self.0.is_cancelled() || self.0.state().is_final() {
+        if self.caller.is_cancelled() || self.caller.state().is_final() {
             return Err(ChainError::Ended);
         }
-        if !self.0.count_call(limits.fan_out) {
+        if !self.caller.count_call(limits.fan_out) {
             return Err(ChainError::FanOut(limits.fan_out));
         }
-        if !self.0.count_chain_call(limits.chain_calls) {
+        if !self.caller.count_chain_call(limits.chain_calls) {
             return Err(ChainError::Budget(limits.chain_calls));
         }
         Ok(())

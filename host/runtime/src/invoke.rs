@@ -153,7 +153,7 @@ impl Runtime {
             return Ok(running);
         }
         if let Some(chain) = &invoke.chain {
-            chain.admit(&invoke.agent, limits)?;
+            chain.admit(&invoke.agent, &generation.digest, limits)?;
         }
         let seat = Seat::take(self, agent)?;
         if invoke.request_id.is_none() {
@@ -178,13 +178,13 @@ impl Runtime {
         let inner = &seat.runtime.0;
         let (chain, chain_class, principal, root, labels) = match &invoke.chain {
             Some(chain) => {
-                let facts = &chain.0.facts;
+                let facts = &chain.caller.facts;
                 (
                     chain.callers(),
-                    chain.1,
+                    chain.class,
                     facts.principal.clone(),
                     facts.root,
-                    chain.0.labels(),
+                    chain.caller.labels(),
                 )
             }
             None => (
@@ -218,7 +218,7 @@ impl Runtime {
             reviewed: generation.reviewed,
             labels: labels.clone(),
         };
-        let parent = invoke.chain.map(|chain| chain.0);
+        let parent = invoke.chain.map(|chain| chain.caller);
         let mut limits = Cow::Borrowed(&generation.loaded.limits);
         if let Some(timeout) = invoke.timeout {
             limits.to_mut().wall = timeout.min(limits.wall);

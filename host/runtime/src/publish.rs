@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use nexus_audit::{Event, EventKind};
-use nexus_gate::{Payload, Permit, Principal, kind};
+use nexus_gate::{Introductions, Payload, Permit, Principal, kind};
 use nexus_manifest::{AgentName, Digest};
 use nexus_store::{BlobError, BlobId, Commit, CommitError, ReadError, Scan};
 
@@ -221,6 +221,11 @@ impl Runtime {
                 "previous": row.as_ref().map(|(_, row)| row.current),
             }));
         self.0.services.audit.append(&mut commit, event);
+        let gate = &self.0.services.gate;
+        let introductions = match publish.reviewed {
+            true => gate.introduce(&mut commit, &name, generation.digest, &generation.manifest),
+            false => Introductions::default(),
+        };
         match permit {
             Some((permit, payload)) => {
                 permit
@@ -235,6 +240,7 @@ impl Runtime {
             }
         }
 
+        self.0.services.gate.introduced(introductions);
         self.0.registry.set(Arc::clone(&generation));
         self.0.registry.tell(name, Change::Published(number));
         self.collect(dropped).await;
@@ -309,6 +315,7 @@ impl Runtime {
             .agent(agent.clone())
             .detail(serde_json::json!({ "generation": row.1.current }));
         self.0.services.audit.append(&mut commit, event);
+        self.0.services.gate.forget(&mut commit, agent);
         self.0
             .services
             .store
@@ -316,6 +323,7 @@ impl Runtime {
             .await
             .map_err(PublishError::Commit)?;
 
+        self.0.services.gate.forgotten(agent);
         self.0.registry.remove(agent);
         self.0.registry.tell(agent.clone(), Change::Removed);
         self.collect(kept).await;

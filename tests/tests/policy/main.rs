@@ -4,5 +4,6 @@
 mod change;
 mod desk;
 mod explain;
+mod first_use;
 mod origins;
 mod people;

@@ -23,6 +23,7 @@ mod leaks;
 mod limits;
 mod logs;
 mod nesting;
+mod peers;
 mod reuse;
 mod sources;
 mod storms;

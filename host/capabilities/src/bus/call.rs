@@ -1,9 +1,14 @@
 //! One call of a peer, from the gate to the answer.
 
-use nexus_effects::bus;
-use nexus_gate::{Finish, kind};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use nexus_effects::{Watch, bus};
+use nexus_gate::{Callee, Context, Finish, Label, Observer, kind};
 use nexus_manifest::{AgentName, Digest};
-use nexus_runtime::{ChainError, Invoke, InvokeError, Outcome, Running, State};
+use nexus_runtime::{
+    Chain, ChainError, Generation, Invoke, InvokeError, Outcome, Running, Runtime, Services, State,
+};
 use serde_json::json;
 
 use crate::bindings::nexus::agent::types::{Error, Failure};
@@ -22,46 +27,101 @@ impl Drop for Waiting {
     }
 }
 
+/// How often a call is judged anew because its peer was replaced meanwhile.
+const ATTEMPTS: usize = 16;
+
 /// Starts a call beside the guest.
 pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<Answer> {
-    let tags = state
-        .runtime()
-        .get(&peer)
-        .map(|live| live.manifest.tags.clone())
-        .unwrap_or_default();
-    let payload = bus::call_payload(&tags, &input);
     let sequence = state.next_sequence();
-    let context = state.context().clone();
-    let action = bus::call_action(context, sequence, state.labels(), &peer, payload.clone());
-    let mut invoke = Invoke {
-        agent: peer,
+    let call = Call {
+        services: state.services().clone(),
+        runtime: state.runtime().clone(),
+        observer: state.observer(),
+        chain: state.chain(),
+        context: state.context().clone(),
+        labels: state.labels(),
+        watch: state.watch().clone(),
+        sequence,
+        peer,
         input,
-        principal: state.context().principal.clone(),
-        root: state.context().root,
-        chain: None,
-        request_id: None,
-        timeout: None,
     };
-    let chain = state.chain();
-    let services = state.services().clone();
-    let runtime = state.runtime().clone();
-    let observer = state.observer();
-    let watched = state.watch().check(&action);
     Task::spawn(async move {
-        watched.map_err(failed)?;
-        let permit = services
+        for _ in 1..ATTEMPTS {
+            // What the gate has let through is one component; another one is judged on its own.
+            match call.attempt().await {
+                Err(Missed::Replaced) => {}
+                Err(Missed::Failed(error)) => return Err(error),
+                Ok(answer) => return answer,
+            }
+        }
+        let reason = format!("{} is replaced again and again", call.peer);
+        Err(Error::Unavailable(reason))
+    })
+}
+
+/// A call of a peer, as the guest asked for it.
+struct Call {
+    services: Arc<Services>,
+    runtime: Runtime,
+    observer: Arc<dyn Observer>,
+    chain: Chain,
+    context: Arc<Context>,
+    labels: BTreeSet<Label>,
+    watch: Watch,
+    sequence: u64,
+    peer: AgentName,
+    input: String,
+}
+
+/// Why a call did not reach the peer.
+enum Missed {
+    /// The peer is another component than the one that was judged.
+    Replaced,
+    Failed(Error),
+}
+
+impl From<Error> for Missed {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Call {
+    async fn attempt(&self) -> Result<Answer, Missed> {
+        let live = self.runtime.get(&self.peer);
+        let callee = live.as_deref().map(callee);
+        let tags = live.as_ref().map(|live| live.manifest.tags.clone());
+        let tags = tags.unwrap_or_default();
+        let mut payload = bus::call_payload(callee.as_ref(), &tags, &self.input);
+        let (context, labels) = (self.context.clone(), self.labels.clone());
+        let action = bus::call_action(context, self.sequence, labels, &self.peer, payload.clone());
+        self.watch.check(&action).map_err(failed)?;
+        let permit = self
+            .services
             .gate
-            .check::<kind::BusCall>(action, &*observer)
+            .check::<kind::BusCall>(action, &*self.observer)
             .await
             .map_err(refused)?;
-        invoke.chain = Some(chain.led_by(permit.action().class));
-        let mut payload = payload;
+        let mut chain = self.chain.clone().led_by(permit.action().class);
+        if let Some(callee) = callee {
+            chain = chain.towards(callee.component);
+        }
+        let mut input = self.input.clone();
         if permit.edited() {
             payload = permit.action().payload.clone();
-            invoke.input = bus::input(&payload).map_err(failed)?;
+            input = bus::input(&payload).map_err(failed)?;
         }
         let receipt = bus::start(permit, &payload).await.map_err(failed)?;
-        let running = match runtime.invoke(invoke).await {
+        let invoke = Invoke {
+            agent: self.peer.clone(),
+            input,
+            principal: self.context.principal.clone(),
+            root: self.context.root,
+            chain: Some(chain),
+            request_id: None,
+            timeout: None,
+        };
+        let running = match self.runtime.invoke(invoke).await {
             Ok(running) => running,
             Err(error) => {
                 let detail = json!({ "refused": error.to_string() });
@@ -72,7 +132,10 @@ pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<A
                 };
                 // Nothing has happened, whether or not that could be recorded.
                 let _ = receipt.finish(finish).await;
-                return Err(not_started(error));
+                return Err(match error {
+                    InvokeError::Chain(ChainError::Replaced(_)) => Missed::Replaced,
+                    error => Missed::Failed(not_started(error)),
+                });
             }
         };
         let callee = running.id().to_string();
@@ -87,10 +150,15 @@ pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<A
         // The callee has acted; what can't be recorded is not told as if it could.
         finished.map_err(|_| Error::OutcomeUnknown(callee))?;
         if let Outcome::Refused(refusal) = &*outcome {
-            observer.refused(refusal);
+            self.observer.refused(refusal);
         }
-        answer(&outcome)
-    })
+        Ok(answer(&outcome))
+    }
+}
+
+/// Who a call of this agent would reach now.
+fn callee(live: &Generation) -> Callee {
+    Callee::new(live.digest, live.owner.clone(), &live.manifest)
 }
 
 fn answer(outcome: &Outcome) -> Answer {

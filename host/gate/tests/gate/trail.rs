@@ -2,12 +2,12 @@
 
 use nexus_audit::{Event, EventKind, verify_store};
 use nexus_gate::kind::{Http, MemoryRead};
-use nexus_gate::{Finish, State, Verdict};
+use nexus_gate::{Finish, State};
 use nexus_manifest::Digest;
 use nexus_store::{Scan, Store, Table};
 use serde_json::json;
 
-use crate::house::{House, action, alice, order};
+use crate::house::{House, action, order};
 
 #[tokio::test]
 async fn decision_request_answer_and_execution_can_be_followed_from_the_trail_alone() {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nexus_gate::{
-    Context, InvocationId, Label, Policy, PolicyChange, PolicySource, Principal, SetPolicyError,
-    Sketch,
+    Callee, Context, InvocationId, Label, Policy, PolicyChange, PolicySource, Principal,
+    SetPolicyError, Sketch,
 };
 use nexus_proto::v1;
 use nexus_proto::v1::policy_service_server::PolicyService;
@@ -96,7 +96,8 @@ impl PolicyService for Policies {
     ) -> Result<Response<v1::Explanation>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let action = sketch(&request)
+        let action = self
+            .sketch(&request)
             .action(Arc::new(self.context(&request, &caller)?))
             .map_err(|error| Fault::invalid("verb", error.to_string()))?;
         let explanation = self.policy.gate().explain(action);
@@ -144,6 +145,30 @@ impl Policies {
         })
     }
 
+    fn sketch(&self, request: &v1::ExplainActionRequest) -> Sketch {
+        let capability = match request.capability.as_str() {
+            "" => "http",
+            capability => capability,
+        };
+        let peer = match capability {
+            "bus" => request.target.parse().ok(),
+            _ => None,
+        };
+        let peer = peer.and_then(|peer| self.runtime.get(&peer));
+        let tags = peer.iter().flat_map(|peer| &peer.manifest.tags);
+        Sketch {
+            kind: convert::action_kind(request.kind()),
+            class: convert::effect_class(request.effect_class()),
+            headers: request.headers.clone(),
+            body: request.body.clone(),
+            tags: tags.map(ToString::to_string).collect(),
+            callee: peer
+                .as_ref()
+                .map(|peer| Callee::new(peer.digest, peer.owner.clone(), &peer.manifest)),
+            ..Sketch::new(capability, &*request.verb, &*request.target)
+        }
+    }
+
     fn refuse(&self, error: SetPolicyError) -> Status {
         match error {
             SetPolicyError::FromFile => {
@@ -175,18 +200,4 @@ impl Policies {
 fn invalid(error: &nexus_gate::PolicyError) -> Fault {
     let message = format!("{error}; `nexus policy show --schema` prints what a policy sees");
     Fault::invalid_as("INVALID_POLICY", "text", message)
-}
-
-fn sketch(request: &v1::ExplainActionRequest) -> Sketch {
-    let capability = match request.capability.as_str() {
-        "" => "http",
-        capability => capability,
-    };
-    Sketch {
-        kind: convert::action_kind(request.kind()),
-        class: convert::effect_class(request.effect_class()),
-        headers: request.headers.clone(),
-        body: request.body.clone(),
-        ..Sketch::new(capability, &*request.verb, &*request.target)
-    }
 }
