@@ -21,7 +21,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Figure>> {
 
 async fn both() -> anyhow::Result<Vec<Figure>> {
     let host = Host::builder()
-        .config("[runtime]\nworkers = 2\ncpu_ms = 120000\nwall_ms = 120000\nconcurrency_per_agent = 1000")
+        .config("[server]\ncalls_per_second = 1000000\n[runtime]\nworkers = 2\ncpu_ms = 120000\nwall_ms = 120000\nconcurrency_per_agent = 1000")
         .start()?;
     let mut operator = host.operator().await?;
     operator.deploy(&guests::component("echo")).await?;

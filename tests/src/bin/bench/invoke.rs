@@ -24,7 +24,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Figure>> {
 
 async fn rounds() -> anyhow::Result<Vec<Figure>> {
     let host = Host::builder()
-        .config("[runtime]\nworkers = 1\nconcurrency_per_agent = 1000")
+        .config("[server]\ncalls_per_second = 1000000\n[runtime]\nworkers = 1\nconcurrency_per_agent = 1000")
         .through(&["taskset", "-c", "0"])
         .start()?;
     host.operator()
@@ -43,9 +43,10 @@ async fn rounds() -> anyhow::Result<Vec<Figure>> {
         let host = load::run(&ours, "echo", TIME).await;
         anyhow::ensure!(
             bare.failed + host.failed == 0,
-            "calls failed: {} and {}",
+            "calls failed: {} and {}: {:?}",
             bare.failed,
-            host.failed
+            host.failed,
+            bare.failure.or(host.failure)
         );
         ratios.push(host.per_second() / bare.per_second());
         rates.push(host.per_second());

@@ -21,6 +21,8 @@ pub(crate) struct Load {
     pub(crate) answered: u64,
     /// Calls that were not.
     pub(crate) failed: u64,
+    /// What the first of those was told.
+    pub(crate) failure: Option<String>,
     /// The time of each call, in milliseconds.
     pub(crate) times: Vec<f64>,
     /// How long it went on.
@@ -77,18 +79,20 @@ pub(crate) async fn run(
                     let sent = Instant::now();
                     let answer = client.invoke_agent(request).await;
                     let took = sent.elapsed().as_secs_f64() * 1e3;
-                    let good = answer.is_ok_and(|answer| {
-                        matches!(
-                            answer.get_ref().outcome,
-                            Some(v1::invocation::Outcome::Success(_))
-                        )
-                    });
+                    let failure = match answer {
+                        Ok(answer) => match answer.into_inner().outcome {
+                            Some(v1::invocation::Outcome::Success(_)) => None,
+                            other => Some(format!("{other:?}")),
+                        },
+                        Err(status) => Some(status.to_string()),
+                    };
                     let mut result = result.borrow_mut();
-                    if good {
+                    if let Some(failure) = failure {
+                        result.failed += 1;
+                        result.failure.get_or_insert(failure);
+                    } else {
                         result.answered += 1;
                         result.times.push(took);
-                    } else {
-                        result.failed += 1;
                     }
                 }
             });

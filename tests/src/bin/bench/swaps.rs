@@ -23,7 +23,7 @@ pub(crate) fn measure() -> anyhow::Result<Vec<Figure>> {
 
 async fn swap() -> anyhow::Result<Vec<Figure>> {
     let host = Host::builder()
-        .config("[runtime]\nconcurrency_per_agent = 1000")
+        .config("[server]\ncalls_per_second = 1000000\n[runtime]\nconcurrency_per_agent = 1000")
         .start()?;
     let mut operator = host.operator().await?;
     let echo = guests::component("echo");
