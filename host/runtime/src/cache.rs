@@ -11,6 +11,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use nexus_manifest::Digest;
 use sha2::Sha256;
@@ -23,12 +24,12 @@ const MAC_BYTES: usize = 32;
 
 /// Machine code that this host made or authenticated. Nothing else is loaded.
 #[derive(Clone)]
-pub(crate) struct Artifact(Vec<u8>);
+pub(crate) struct Artifact(Bytes);
 
 impl Artifact {
     /// Takes what the host's own compiler has just produced.
     pub(crate) fn compiled(bytes: Vec<u8>) -> Self {
-        Self(bytes)
+        Self(bytes.into())
     }
 
     /// Maps the code into memory, for `engine`.
@@ -75,13 +76,18 @@ impl Cache {
     pub(crate) fn get(&self, code: &Digest) -> Option<Artifact> {
         let path = self.path(code);
         let bytes = fs::read(&path).ok()?;
-        let artifact = self.open_sealed(code, &bytes);
+        let artifact = self.open_sealed(code, bytes.into());
         if artifact.is_none() {
             tracing::warn!(component = %code, "an artifact failed authentication; compiling again");
             // If it can't be removed, the next write replaces it.
             let _ = fs::remove_file(&path);
         }
         artifact
+    }
+
+    /// Whether there is an artifact for this code. Says nothing about its content.
+    pub(crate) fn contains(&self, code: &Digest) -> bool {
+        self.path(code).is_file()
     }
 
     /// Keeps an artifact. It is there as a whole or not at all.
@@ -104,11 +110,12 @@ impl Cache {
         let _ = fs::remove_file(self.path(code));
     }
 
-    fn open_sealed(&self, code: &Digest, bytes: &[u8]) -> Option<Artifact> {
+    fn open_sealed(&self, code: &Digest, bytes: Bytes) -> Option<Artifact> {
         let rest = bytes.strip_prefix(MAGIC)?;
         let (mac, artifact) = rest.split_at_checked(MAC_BYTES)?;
         self.mac(code, artifact).verify_slice(mac).ok()?;
-        Some(Artifact(artifact.to_vec()))
+        // The very bytes that were checked, without a copy of them.
+        Some(Artifact(bytes.slice_ref(artifact)))
     }
 
     /// Binds the bytes to the component and the engine, so that no artifact can

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use nexus_gate::{Context, EffectClass, InvocationId, Principal, RootOrigin};
 use nexus_manifest::{AgentName, Digest, Manifest, package};
 
-use crate::cache::{Artifact, Cache};
+use crate::cache::Artifact;
 use crate::compile::CompileError;
 use crate::generation::{Entry, Loaded};
 use crate::invocation::{Facts, Invocation};
 use crate::outcome::Outcome;
 use crate::proof::{self, ProofError, Source};
 use crate::runtime::Runtime;
-use crate::shape::{self, Bodies, ShapeError};
+use crate::shape::{self, Bodies, Shape, ShapeError};
 use crate::state::State;
 
 /// A component that can be published.
@@ -136,18 +136,14 @@ impl Runtime {
         component: Bytes,
         source: Source,
     ) -> Result<(Bytes, Digest, Loaded), PrepareError> {
-        let runtime = self.clone();
-        let inspected =
-            tokio::task::spawn_blocking(move || inspect(component, source, &runtime.0.cache)).await;
         let Inspected {
-            component,
             digest,
             code,
             artifact,
             manifest,
             imports,
             handler,
-        } = inspected.map_err(|error| ShapeError::Malformed(error.to_string()))??;
+        } = self.inspect(component.clone(), source).await?;
         let artifact = match artifact {
             Some(artifact) => artifact,
             None => {
@@ -176,6 +172,57 @@ impl Runtime {
             handler,
         };
         Ok((component, digest, loaded))
+    }
+
+    /// Reads and proves a component, and finds its machine code. Hashing, authenticating and
+    /// reading go on beside each other: each is a pass over much of the bytes.
+    async fn inspect(&self, component: Bytes, source: Source) -> Result<Inspected, PrepareError> {
+        let bytes = component.clone();
+        let digest = tokio::task::spawn_blocking(move || Digest::of(&bytes));
+        let (runtime, bytes) = (self.clone(), component.clone());
+        let (code, kept) = blocking(move || {
+            // What is no component has no code either, and a better error below.
+            let code = package::code_digest(&bytes);
+            let kept = code
+                .as_ref()
+                .is_ok_and(|code| runtime.0.cache.contains(code));
+            (code, kept)
+        })
+        .await;
+        let runtime = self.clone();
+        let wanted = code.as_ref().ok().copied().filter(|_| kept);
+        let artifact = blocking(move || wanted.and_then(|code| runtime.0.cache.get(&code)));
+        // Only what passed every bound was ever compiled and kept.
+        let bodies = if kept {
+            Bodies::Compiled
+        } else {
+            Bodies::Checked
+        };
+        let bytes = component.clone();
+        let read = tokio::task::spawn_blocking(move || read(&bytes, bodies));
+        let (artifact, read) = tokio::join!(artifact, read);
+        let failed = |error: tokio::task::JoinError| ShapeError::Malformed(error.to_string());
+        let (shape, manifest) = read.map_err(failed)??;
+        if kept && artifact.is_none() {
+            // What was kept is not what this host compiled: the bounds have not been looked at.
+            let checked =
+                tokio::task::spawn_blocking(move || shape::read(&component, Bodies::Checked));
+            checked.await.map_err(failed)??;
+        }
+        proof::prove(&shape, &manifest, source)?;
+        let handler = proof::handler(&shape)?.to_owned();
+        Ok(Inspected {
+            digest: digest.await.map_err(failed)?,
+            code: code?,
+            artifact,
+            manifest,
+            imports: shape
+                .imports
+                .into_iter()
+                .map(|import| import.name)
+                .collect(),
+            handler,
+        })
     }
 
     /// Instantiates the component once, with all limits and no capability.
@@ -237,8 +284,14 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
+/// The outside of a component, and the manifest in it.
+fn read(component: &[u8], bodies: Bodies) -> Result<(Shape, Manifest), PrepareError> {
+    let shape = shape::read(component, bodies)?;
+    let manifest = Manifest::parse(&package::read_manifest(component)?)?;
+    Ok((shape, manifest))
+}
+
 struct Inspected {
-    component: Bytes,
     digest: Digest,
     code: Digest,
     /// Its machine code, if the cache has it.
@@ -246,32 +299,4 @@ struct Inspected {
     manifest: Manifest,
     imports: Vec<String>,
     handler: String,
-}
-
-fn inspect(component: Bytes, source: Source, cache: &Cache) -> Result<Inspected, PrepareError> {
-    // What is no component has no code either, and a better error below.
-    let code = package::code_digest(&component);
-    let artifact = code.as_ref().ok().and_then(|code| cache.get(code));
-    // Only what passed every bound was ever compiled and kept.
-    let bodies = match artifact {
-        Some(_) => Bodies::Compiled,
-        None => Bodies::Checked,
-    };
-    let shape = shape::read(&component, bodies)?;
-    let manifest = Manifest::parse(&package::read_manifest(&component)?)?;
-    proof::prove(&shape, &manifest, source)?;
-    let handler = proof::handler(&shape)?.to_owned();
-    Ok(Inspected {
-        digest: Digest::of(&component),
-        code: code?,
-        artifact,
-        manifest,
-        imports: shape
-            .imports
-            .into_iter()
-            .map(|import| import.name)
-            .collect(),
-        handler,
-        component,
-    })
 }

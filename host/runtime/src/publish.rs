@@ -159,7 +159,8 @@ impl Runtime {
         permit: Option<(Permit<kind::Publish>, &Payload)>,
     ) -> Result<Arc<Generation>, PublishError> {
         let (runtime, component) = (self.clone(), prepared.component.clone());
-        blocking(move || runtime.0.services.blobs.put(&component))
+        let id = BlobId::from(prepared.digest.as_bytes());
+        blocking(move || runtime.0.services.blobs.put_as(id, &component))
             .await
             .map_err(PublishError::Blob)?;
 

@@ -146,9 +146,16 @@ impl Blobs {
     /// nothing, unless what is there is damaged.
     pub fn put(&self, bytes: &[u8]) -> Result<BlobId, BlobError> {
         let id = BlobId::of(bytes);
+        self.put_as(id, bytes)?;
+        Ok(id)
+    }
+
+    /// Stores bytes whose id the caller has computed already; else as [`Blobs::put`]. Under another
+    /// id they would be found damaged when they are read.
+    pub fn put_as(&self, id: BlobId, bytes: &[u8]) -> Result<(), BlobError> {
         let path = self.path(&id);
         if fs::read(&path).is_ok_and(|stored| stored == bytes) {
-            return Ok(id);
+            return Ok(());
         }
         let failed = |error| BlobError::io("write", &path, error);
         let mut file = tempfile::Builder::new()
@@ -158,8 +165,7 @@ impl Blobs {
         file.write_all(bytes).map_err(failed)?;
         file.as_file().sync_all().map_err(failed)?;
         file.persist(&path).map_err(|error| failed(error.error))?;
-        self.sync()?;
-        Ok(id)
+        self.sync()
     }
 
     /// The bytes of a blob, checked against its id.
