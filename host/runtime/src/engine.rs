@@ -16,45 +16,61 @@ pub(crate) const TICK: Duration = Duration::from_millis(2);
 /// of memory mappings.
 const MOST_SLOTS: u32 = 8_000;
 
+/// Pools at most. Each worker has one as long as there are no more workers than this.
+const MOST_POOLS: usize = 4;
+
 /// The engines that run components.
 ///
-/// Both take the same artifacts. The second, without a pool, serves when every
-/// slot of the pool is taken, at about five times the cost of an instance.
+/// All take the same artifacts. Those with a pool are as many as workers, since the counters of a
+/// pool and of the code loaded into it are written by every instance: two cores that share them
+/// hold each other up. The one without a pool serves when every slot of a pool is taken, at about
+/// five times the cost of an instance.
 pub(crate) struct Engines {
-    pub(crate) pooled: Option<Engine>,
+    /// The one without a pool again, if there can be none.
+    first: Engine,
+    others: Vec<Engine>,
     pub(crate) on_demand: Engine,
 }
 
 impl Engines {
-    /// Makes both engines and starts the thread that advances their epochs,
-    /// which ends when the engines are dropped.
-    pub(crate) fn new(slots: u32) -> wasmtime::Result<Self> {
+    /// Makes the engines, with `slots` shared out among the pools of `workers`, and starts the
+    /// thread that advances their epochs, which ends when the engines are dropped.
+    pub(crate) fn new(slots: u32, workers: usize) -> wasmtime::Result<Self> {
         let on_demand = compiler()?;
         let slots = slots.min(MOST_SLOTS).min(mappings() / 8);
+        let count = workers.clamp(1, MOST_POOLS).min(slots.max(1) as usize);
+        let each = slots.div_ceil(count as u32);
+        let made = || -> wasmtime::Result<(Engine, Vec<Engine>)> {
+            let others: wasmtime::Result<_> = (1..count).map(|_| pooled(each)).collect();
+            Ok((pooled(each)?, others?))
+        };
         // Without enough address space, or on a kernel that says no to the
         // reservation, everything still runs from the other engine.
-        let pooled = match pooled(slots) {
-            Ok(engine) => Some(engine),
-            Err(error) => {
-                tracing::warn!(%error, "instances come from no pool and start slower");
-                None
-            }
+        let (first, others) = made().unwrap_or_else(|error| {
+            tracing::warn!(%error, "instances come from no pool and start slower");
+            (on_demand.clone(), Vec::new())
+        });
+        let engines = Self {
+            first,
+            others,
+            on_demand,
         };
-        let engines = Self { pooled, on_demand };
         engines.tick()?;
         Ok(engines)
     }
 
-    /// The engine that new instances come from first.
-    pub(crate) fn first(&self) -> &Engine {
-        self.pooled.as_ref().unwrap_or(&self.on_demand)
+    /// The engines that new instances come from, if they have a free slot.
+    pub(crate) fn pools(&self) -> (&Engine, &[Engine]) {
+        (&self.first, &self.others)
     }
 
     fn tick(&self) -> wasmtime::Result<()> {
         let engines: Vec<_> = self
-            .pooled
+            .others
             .iter()
             .chain([&self.on_demand])
+            // Without a pool it is the same again, and would age twice as fast.
+            .chain((!Engine::same(&self.first, &self.on_demand)).then_some(&self.first))
             .map(Engine::weak)
             .collect();
         std::thread::Builder::new()

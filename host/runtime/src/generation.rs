@@ -1,12 +1,13 @@
 //! A published component: immutable, shared, and replaced by the next as a whole.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use nexus_gate::Principal;
 use nexus_manifest::{AgentName, Digest, Manifest};
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use crate::limits::HostLimits;
+use crate::live::Home;
 use crate::state::State;
 
 /// One version of an agent, ready to be instantiated. An invocation ends on the
@@ -65,11 +66,24 @@ pub(crate) struct Loaded {
     pub(crate) imports: Vec<String>,
     /// The host's limits, lowered by the manifest.
     pub(crate) limits: HostLimits,
+    /// On the first pool.
     pub(crate) first: Entry,
+    /// On the other pools, in their order; made once the generation answers.
+    pub(crate) others: Box<[OnceLock<Entry>]>,
     /// For when the pool has no free slot; made when it is first needed.
     pub(crate) fallback: tokio::sync::OnceCell<Entry>,
     /// The exported handler's full name.
     pub(crate) handler: String,
+}
+
+impl Loaded {
+    /// What instances of the current thread are made from.
+    pub(crate) fn here(&self) -> &Entry {
+        match Home::here().of(self.others.len() + 1) {
+            0 => &self.first,
+            other => self.others[other - 1].get().unwrap_or(&self.first),
+        }
+    }
 }
 
 /// What an instance is made from, on one engine.

@@ -37,6 +37,11 @@ impl Home {
         }
         Self(HERE.with(|here| *here))
     }
+
+    /// Which of `count` things is this one's.
+    pub(crate) fn of(self, count: usize) -> usize {
+        self.0 % count.max(1)
+    }
 }
 
 #[derive(Default)]

@@ -2,7 +2,7 @@
 //! linked and tried out, with nothing changed for anybody.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use nexus_gate::{Context, EffectClass, InvocationId, Principal, RootOrigin};
@@ -160,14 +160,16 @@ impl Runtime {
             }
         };
         let unlinkable = |error: wasmtime::Error| PrepareError::Unlinkable(format!("{error:#}"));
-        let native = artifact.load(self.0.engines.first()).map_err(unlinkable)?;
-        let first = Entry::new(&self.0.linker, &native, &handler).map_err(unlinkable)?;
+        let linker = self.0.linkers.first();
+        let native = artifact.load(linker.engine()).map_err(unlinkable)?;
+        let first = Entry::new(linker, &native, &handler).map_err(unlinkable)?;
         let loaded = Loaded {
             code,
             limits: self.limits().lowered(&manifest.limits),
             manifest: Arc::new(manifest),
             imports,
             first,
+            others: self.0.linkers.others().map(|_| OnceLock::new()).collect(),
             fallback: tokio::sync::OnceCell::new(),
             handler,
         };

@@ -109,7 +109,7 @@ pub(crate) struct Inner {
     pub(crate) services: Arc<Services>,
     pub(crate) options: Options,
     pub(crate) engines: Engines,
-    pub(crate) linker: Linker<State>,
+    pub(crate) linkers: Linkers,
     pub(crate) fallback_linker: Linker<State>,
     pub(crate) cache: Cache,
     pub(crate) registry: Registry,
@@ -118,6 +118,22 @@ pub(crate) struct Inner {
     pub(crate) turns: Arc<Semaphore>,
     pub(crate) draining: AtomicBool,
     seed_key: [u8; 64],
+}
+
+/// What components are linked with, for each pool.
+pub(crate) struct Linkers {
+    first: Linker<State>,
+    others: Vec<Linker<State>>,
+}
+
+impl Linkers {
+    pub(crate) fn first(&self) -> &Linker<State> {
+        &self.first
+    }
+
+    pub(crate) fn others(&self) -> std::slice::Iter<'_, Linker<State>> {
+        self.others.iter()
+    }
 }
 
 impl std::fmt::Debug for Runtime {
@@ -133,7 +149,7 @@ impl Runtime {
     /// running as interrupted, and loads every agent's current generation.
     ///
     /// `link` adds the capabilities to a linker; it is called once for each of
-    /// the two engines. An agent that can't be loaded does not stop the others:
+    /// the engines. An agent that can't be loaded does not stop the others:
     /// see [`Runtime::broken`]. To be called on the runtime that will run the
     /// guests.
     pub async fn open(
@@ -141,32 +157,33 @@ impl Runtime {
         services: Arc<Services>,
         link: fn(&mut Linker<State>) -> wasmtime::Result<()>,
     ) -> Result<Self, OpenError> {
-        let engines = Engines::new(options.slots).map_err(OpenError::Engine)?;
+        let workers = tokio::runtime::Handle::current().metrics().num_workers();
+        let engines = Engines::new(options.slots, workers).map_err(OpenError::Engine)?;
         let linker = |engine| {
             let mut linker = Linker::new(engine);
             wasi::link(&mut linker)?;
             link(&mut linker)?;
             Ok(linker)
         };
-        let (first, fallback) = (linker(engines.first()), linker(&engines.on_demand));
-        let (linker, fallback_linker) = (
-            first.map_err(OpenError::Link)?,
-            fallback.map_err(OpenError::Link)?,
-        );
+        let (first, others) = engines.pools();
+        let others: wasmtime::Result<Vec<_>> = others.iter().map(linker).collect();
+        let linkers = Linkers {
+            first: linker(first).map_err(OpenError::Link)?,
+            others: others.map_err(OpenError::Link)?,
+        };
+        let fallback_linker = linker(&engines.on_demand).map_err(OpenError::Link)?;
 
         let artifacts = options.data_dir.join("artifacts");
-        let cache = Cache::open(artifacts.clone(), engine::fingerprint(engines.first())).map_err(
-            |source| OpenError::Directory {
+        let cache = Cache::open(artifacts.clone(), engine::fingerprint(&engines.on_demand))
+            .map_err(|source| OpenError::Directory {
                 path: artifacts,
                 source,
-            },
-        )?;
+            })?;
         let seed_path = options.data_dir.join("seed.key");
         let seed_key = load_or_create_key(&seed_path).map_err(|source| OpenError::Directory {
             path: seed_path,
             source,
         })?;
-        let workers = tokio::runtime::Handle::current().metrics().num_workers();
 
         let runtime = Self(Arc::new(Inner {
             registry: Registry::new(),
@@ -176,7 +193,7 @@ impl Runtime {
             services,
             options,
             engines,
-            linker,
+            linkers,
             fallback_linker,
             cache,
             seed_key,
