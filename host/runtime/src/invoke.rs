@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::FutureExt as _;
 use nexus_gate::{Context, EffectClass, InvocationId, Label, Locked, Principal, RootOrigin};
-use nexus_manifest::{AgentName, Schema, Violation};
+use nexus_manifest::{AgentName, Digest, Violation};
 use nexus_store::{Commit, CommitError, ReadError};
 use wasmtime::component::{ComponentType, Lift};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
@@ -27,6 +27,7 @@ use crate::registry::Agent;
 use crate::runtime::Runtime;
 use crate::state::State;
 use crate::stored;
+use crate::texts::{check, checked, describe};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -42,11 +43,20 @@ pub struct Invoke {
     /// The caller, if it is an agent.
     pub chain: Option<Chain>,
     /// The caller's own name for this invocation: a repeated call finds it
-    /// again, even after a restart. Costs a durable commit.
+    /// again for two days, even after a restart. Costs a durable commit.
     pub request_id: Option<String>,
     /// The most time on the clock, waiting for people excepted. Can only lower
     /// the limit of the agent.
     pub timeout: Option<Duration>,
+}
+
+impl Invoke {
+    /// What a repeat of this request has in common with it.
+    fn digest(&self) -> Digest {
+        let timeout = self.timeout.map_or(0, |timeout| timeout.as_nanos());
+        let head = format!("{}\n{}\n{timeout}\n", self.agent, self.root.as_str());
+        Digest::of(&[head.as_bytes(), self.input.as_bytes()].concat())
+    }
 }
 
 /// Why an invocation did not begin. Nothing of it has happened.
@@ -84,24 +94,15 @@ pub enum InvokeError {
     /// The host is stopping.
     #[error("the host is stopping")]
     Stopping,
+    /// The request id was used before, for another request.
+    #[error("the request id `{0}` was used for another request")]
+    RequestReused(String),
     /// The request id could not be looked up.
     #[error("look up the request id")]
     Read(#[source] ReadError),
     /// The request id could not be recorded.
     #[error("record the request id")]
     Record(#[source] CommitError),
-}
-
-fn describe(violations: &[Violation]) -> String {
-    violations
-        .iter()
-        .take(5)
-        .map(|violation| match violation.path.as_str() {
-            "" => violation.message.clone(),
-            path => format!("at {path}: {}", violation.message),
-        })
-        .collect::<Vec<_>>()
-        .join("; ")
 }
 
 /// The failure record of the interface `types`.
@@ -141,17 +142,18 @@ impl Runtime {
                 limit: limits.input_bytes,
             });
         }
+        // What was begun is found again, whatever has become of the agent.
+        if let Some(request) = &invoke.request_id
+            && let Some(running) = self.by_request(&invoke, request).await?
+        {
+            return Ok(running);
+        }
         let Some(agent) = inner.registry.agent(&invoke.agent) else {
             return Err(InvokeError::UnknownAgent(invoke.agent));
         };
         let generation = agent.current();
         check(generation.manifest.input.as_ref(), &invoke.input)
             .map_err(InvokeError::InvalidInput)?;
-        if let Some(request) = &invoke.request_id
-            && let Some(running) = self.by_request(&invoke.principal, request).await?
-        {
-            return Ok(running);
-        }
         if let Some(chain) = &invoke.chain {
             chain.admit(&invoke.agent, &generation.digest, limits)?;
         }
@@ -176,6 +178,7 @@ impl Runtime {
         seat: Seat,
     ) -> Result<Running, InvokeError> {
         let inner = &seat.runtime.0;
+        let again = invoke.request_id.is_some().then(|| invoke.clone());
         let (chain, chain_class, principal, root, labels) = match &invoke.chain {
             Some(chain) => {
                 let facts = &chain.caller.facts;
@@ -230,18 +233,13 @@ impl Runtime {
             inner.live.forget(&invocation);
             return Err(InvokeError::Locked(locked));
         }
-        if let Some(request) = &invocation.facts.request_id {
+        if let (Some(request), Some(again)) = (&invocation.facts.request_id, &again) {
             let mut commit = Commit::new();
-            stored::put_request(&mut commit, &invocation, request);
+            stored::put_request(&mut commit, &invocation, request, again.digest());
             if let Err(error) = inner.services.store.commit(commit).await {
                 inner.live.forget(&invocation);
                 // Another call with the same id was faster.
-                return match (
-                    &error,
-                    seat.runtime
-                        .by_request(&invocation.facts.principal, request)
-                        .await?,
-                ) {
+                return match (&error, seat.runtime.by_request(again, request).await?) {
                     (CommitError::Conflict { .. }, Some(running)) => Ok(running),
                     _ => Err(InvokeError::Record(error)),
                 };
@@ -258,16 +256,21 @@ impl Runtime {
         Ok(running)
     }
 
+    /// The invocation that this very request has begun before.
     async fn by_request(
         &self,
-        principal: &Principal,
+        invoke: &Invoke,
         request: &str,
     ) -> Result<Option<Running>, InvokeError> {
         let store = &*self.0.services.store;
-        let id = stored::by_request(store, principal.as_str(), request).await;
-        let Some(id) = id.map_err(InvokeError::Read)? else {
+        let found = stored::by_request(store, invoke.principal.as_str(), request).await;
+        let Some(found) = found.map_err(InvokeError::Read)? else {
             return Ok(None);
         };
+        if found.digest != invoke.digest() {
+            return Err(InvokeError::RequestReused(request.to_owned()));
+        }
+        let id = found.invocation;
         if let Some(running) = self.running_invocation(&id) {
             return Ok(Some(running));
         }
@@ -356,8 +359,8 @@ impl Runtime {
         state: State,
         input: Option<String>,
     ) -> Ended {
-        let mut entry = &loaded.first;
-        let mut store = self.instance_store(self.0.engines.first(), state, &loaded.limits);
+        let mut entry = loaded.here();
+        let mut store = self.instance_store(entry.pre.engine(), state, &loaded.limits);
         let mut instance = entry.pre.instantiate_async(&mut store).await;
         if let Err(error) = &instance
             && error.is::<PoolConcurrencyLimitError>()
@@ -437,79 +440,6 @@ fn state_of(outcome: &Outcome) -> InvocationState {
     }
 }
 
-/// Checks a JSON text against a schema, or only that it is JSON.
-fn check(schema: Option<&Schema>, text: &str) -> Result<(), Vec<Violation>> {
-    let not_json = |error: serde_json::Error| {
-        vec![Violation {
-            path: String::new(),
-            message: format!("it is not JSON: {error}"),
-        }]
-    };
-    match schema {
-        None => {
-            serde_json::from_str::<serde::de::IgnoredAny>(text).map_err(not_json)?;
-            if depth(text) > DEPTH {
-                let message = format!("it is nested more than {DEPTH} levels deep");
-                return Err(vec![Violation {
-                    path: String::new(),
-                    message,
-                }]);
-            }
-            Ok(())
-        }
-        Some(schema) => schema.check(&serde_json::from_str(text).map_err(not_json)?),
-    }
-}
-
-/// Arrays and objects within each other: as many as `serde_json` takes, so that a text without a
-/// schema is held to the same as one with a schema, and nobody downstream is handed a deeper one.
-const DEPTH: usize = 127;
-
-/// How deep a JSON text is nested.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => quoted = !quoted,
-            b'[' | b'{' if !quoted => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// Holds an answer to the agent's own promise.
-fn checked(outcome: Outcome, schema: Option<&Schema>, limits: &HostLimits) -> Outcome {
-    if outcome.weight() > limits.output_bytes
-        && matches!(outcome, Outcome::Success(_) | Outcome::Failure { .. })
-    {
-        return Outcome::Exhausted {
-            limit: Limit::Output,
-            message: format!(
-                "the answer has {} bytes; the limit is {}",
-                outcome.weight(),
-                limits.output_bytes
-            ),
-        };
-    }
-    match outcome {
-        Outcome::Success(output) => match check(schema, &output) {
-            Ok(()) => Outcome::Success(output),
-            Err(violations) => Outcome::Failure {
-                code: "invalid-output".to_owned(),
-                message: format!("the agent's answer does not fit: {}", describe(&violations)),
-            },
-        },
-        other => other,
-    }
-}
-
 /// A place among the running invocations of the host and of one agent. Dropping
 /// it gives back both.
 struct Seat {
@@ -551,21 +481,5 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.leave_agent();
         self.runtime.0.live.leave();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_may_be_as_deep_without_a_schema_as_with_one() {
-        for levels in [1, DEPTH, DEPTH + 1, 100_000] {
-            let text = "[".repeat(levels) + &"]".repeat(levels);
-            assert_eq!(depth(&text), levels);
-            let parsed = serde_json::from_str::<serde_json::Value>(&text);
-            assert_eq!(check(None, &text).is_ok(), parsed.is_ok(), "{levels}");
-        }
-        assert_eq!(depth(r#"{"a[[[": "\"[[[", "b": [{}]}"#), 3);
     }
 }

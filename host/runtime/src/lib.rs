@@ -62,6 +62,7 @@ mod runtime;
 mod shape;
 mod state;
 mod stored;
+mod texts;
 mod wasi;
 
 pub use aside::aside;
@@ -80,3 +81,4 @@ pub use registry::{AgentChange, Change, GenerationInfo};
 pub use runtime::{OpenError, Options, Runtime, Services};
 pub use shape::ShapeError;
 pub use state::{Labeller, State};
+pub use stored::ForgetError;

@@ -9,7 +9,7 @@ use nexus_gate::{Introductions, Payload, Permit, Principal, kind};
 use nexus_manifest::{AgentName, Digest};
 use nexus_store::{BlobError, BlobId, Commit, CommitError, ReadError, Scan};
 
-use crate::generation::Generation;
+use crate::generation::{Entry, Generation};
 use crate::invocation::milliseconds;
 use crate::prepare::{PrepareError, Prepared, blocking};
 use crate::publication::agreed;
@@ -242,7 +242,7 @@ impl Runtime {
         }
 
         self.0.services.gate.introduced(introductions);
-        self.0.registry.set(Arc::clone(&generation));
+        self.serve(Arc::clone(&generation));
         self.0.registry.tell(name, Change::Published(number));
         self.collect(dropped).await;
         Ok(generation)
@@ -286,7 +286,7 @@ impl Runtime {
             .await
             .map_err(PublishError::Commit)?;
 
-        self.0.registry.set(Arc::clone(&generation));
+        self.serve(Arc::clone(&generation));
         self.0
             .registry
             .tell(agent.clone(), Change::RolledBack(number));
@@ -353,7 +353,7 @@ impl Runtime {
                 Err(_) => Err(PublishError::Damaged(name.clone())),
             };
             match loaded {
-                Ok(generation) => self.0.registry.set(Arc::new(generation)),
+                Ok(generation) => self.serve(Arc::new(generation)),
                 Err(error) => {
                     let why = chain(&error);
                     tracing::error!(agent = %name, error = why, "the agent can't be loaded");
@@ -362,6 +362,35 @@ impl Runtime {
             }
         }
         Ok(())
+    }
+
+    /// Lets a generation answer, and brings its code to the other pools meanwhile.
+    fn serve(&self, generation: Arc<Generation>) {
+        self.0.registry.set(Arc::clone(&generation));
+        if generation.loaded.others.is_empty() {
+            return;
+        }
+        let runtime = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let loaded = &generation.loaded;
+            let Some(artifact) = runtime.0.cache.get(&loaded.code) else {
+                // It was not kept; the first pool serves everybody.
+                return;
+            };
+            for (place, linker) in loaded.others.iter().zip(runtime.0.linkers.others()) {
+                let entry = artifact
+                    .load(linker.engine())
+                    .and_then(|native| Entry::new(linker, &native, &loaded.handler));
+                match entry {
+                    Ok(entry) => _ = place.set(entry),
+                    Err(error) => tracing::warn!(
+                        error = format!("{error:#}"),
+                        agent = %generation.agent(),
+                        "the agent runs from the first pool only"
+                    ),
+                }
+            }
+        });
     }
 
     async fn row(&self, agent: &AgentName) -> Result<Option<(Vec<u8>, AgentRow)>, PublishError> {

@@ -2,9 +2,10 @@
 //! a request id, completed at its end. All others cost no disk.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use nexus_gate::InvocationId;
+use nexus_manifest::Digest;
 use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ const ROWS: Table = Table("invocations");
 const OPEN: Table = Table("invocations_open");
 /// By principal and request id.
 const REQUESTS: Table = Table("invocation_requests");
+/// How long a request id is remembered: longer than any client goes on repeating a request.
+const REQUESTS_KEPT: Duration = Duration::from_secs(48 * 60 * 60);
 
 /// Rows changed in one commit when the host starts.
 const BATCH: usize = 500;
@@ -27,6 +30,15 @@ struct Row {
     record: Record,
     /// The outcome holds data of callers, so it is sealed at rest.
     outcome: Option<String>,
+}
+
+/// What a request id stands for.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Requested {
+    pub(crate) invocation: InvocationId,
+    /// Of the whole request, its id left out.
+    pub(crate) digest: Digest,
+    created_ms: u64,
 }
 
 fn key(id: &InvocationId) -> String {
@@ -51,12 +63,24 @@ pub(crate) fn put(commit: &mut Commit, invocation: &Arc<Invocation>) {
 
 /// Adds the row of an invocation that has just been started with a request id.
 /// The commit fails if the id is taken.
-pub(crate) fn put_request(commit: &mut Commit, invocation: &Arc<Invocation>, request: &str) {
+pub(crate) fn put_request(
+    commit: &mut Commit,
+    invocation: &Arc<Invocation>,
+    request: &str,
+    digest: Digest,
+) {
     put(commit, invocation);
     let facts = &invocation.facts;
     let key_of_request = request_key(facts.principal.as_str(), request);
+    let requested = Requested {
+        invocation: facts.id,
+        digest,
+        created_ms: milliseconds(SystemTime::now()),
+    };
     commit.expect_absent(REQUESTS, &key_of_request);
-    commit.put(REQUESTS, &key_of_request, key(&facts.id));
+    // Plain data, which always encodes.
+    let row = serde_json::to_vec(&requested).unwrap_or_default();
+    commit.put(REQUESTS, &key_of_request, row);
 }
 
 /// Adds the row of an invocation that has ended.
@@ -99,11 +123,68 @@ pub(crate) async fn by_request(
     store: &dyn Store,
     principal: &str,
     request: &str,
-) -> Result<Option<InvocationId>, ReadError> {
-    let id = store
+) -> Result<Option<Requested>, ReadError> {
+    let row = store
         .get(REQUESTS, &request_key(principal, request))
         .await?;
-    Ok(id.and_then(|id| String::from_utf8(id).ok()?.parse().ok()))
+    Ok(row.and_then(|row| serde_json::from_slice(&row).ok()))
+}
+
+impl Runtime {
+    /// Forgets the stored invocations that ended before `cutoff`, and the request ids that nobody
+    /// repeats any more. Says how many invocations it forgot. Those that have not ended stay.
+    pub async fn forget_invocations(&self, cutoff: SystemTime) -> Result<usize, ForgetError> {
+        let cutoff = milliseconds(cutoff);
+        let ended = self.sweep(ROWS, |row| {
+            // A row that does not read tells nobody anything.
+            serde_json::from_slice::<Row>(row).map_or(true, |row| {
+                row.record.ended_ms.is_some_and(|ended| ended < cutoff)
+            })
+        });
+        let ended = ended.await?;
+        let requested = milliseconds(SystemTime::now() - REQUESTS_KEPT);
+        self.sweep(REQUESTS, |row| {
+            serde_json::from_slice::<Requested>(row).map_or(true, |row| row.created_ms < requested)
+        })
+        .await?;
+        Ok(ended)
+    }
+
+    async fn sweep(&self, table: Table, old: impl Fn(&[u8]) -> bool) -> Result<usize, ForgetError> {
+        let (store, mut after, mut count) = (&self.services().store, None, 0);
+        loop {
+            let scan = Scan {
+                after,
+                limit: BATCH,
+                ..Scan::default()
+            };
+            let rows = store.scan(table, scan).await?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(count);
+            };
+            after = Some(last.clone());
+            let mut commit = Commit::new();
+            for (key, row) in rows.iter().filter(|(_, row)| old(row)) {
+                // What was written meanwhile stays.
+                commit.expect_value(table, key, row.clone());
+                commit.delete(table, key);
+                count += 1;
+            }
+            if !commit.operations().is_empty() {
+                store.commit(commit).await?;
+            }
+        }
+    }
+}
+
+/// Why old invocations stay.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to forget old invocations")]
+pub enum ForgetError {
+    /// They can't be read.
+    Read(#[from] ReadError),
+    /// Their removal can't be recorded.
+    Commit(#[from] CommitError),
 }
 
 /// One row.

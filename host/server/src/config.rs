@@ -155,6 +155,8 @@ pub struct Runtime {
     pub wall_ms: u64,
     /// Invocations of one agent at once.
     pub concurrency_per_agent: usize,
+    /// Days for which ended invocations that were stored can be asked for.
+    pub keep_invocations_days: u32,
 }
 
 /// How agents are built.
@@ -291,6 +293,7 @@ impl Default for Runtime {
             cpu_ms: 10_000,
             wall_ms: 300_000,
             concurrency_per_agent: 512,
+            keep_invocations_days: 30,
         }
     }
 }

@@ -106,6 +106,9 @@ impl Host {
             services.vault.clone(),
             config.audit.retain(),
         );
+        let days = u64::from(config.runtime.keep_invocations_days);
+        let kept = Duration::from_secs(days * 24 * 60 * 60);
+        crate::retention::forget(runtime.clone(), &services.audit, kept);
         let forge = Forge::open(forge_options(config, &data_dir)?, runtime.clone())
             .await
             .context("failed to open the forge")?;

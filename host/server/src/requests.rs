@@ -268,7 +268,8 @@ fn put(commit: &mut Commit, key: &[u8], row: &Row) {
     commit.put(REQUESTS, key, serde_json::to_vec(row).unwrap_or_default());
 }
 
-fn reused(id: &str) -> Status {
+/// The answer to a request under the name of another.
+pub(crate) fn reused(id: &str) -> Status {
     let message = format!(
         "the request_id {id:?} was used for another request; choose a new one for each request, and the same only to repeat one"
     );

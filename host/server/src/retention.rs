@@ -1,10 +1,16 @@
-//! Letting go of old audit records, each time that a checkpoint was made.
+//! Letting go of what is old, when a checkpoint of the trail was made: nothing is asked of an idle
+//! host.
+
+use std::time::{Duration, Instant, SystemTime};
 
 use nexus_audit::{Audit, Retain};
+use nexus_runtime::Runtime;
 use nexus_vault::Vault;
 
-/// Prunes the trail in the background for as long as the host serves. Nothing is asked of an idle host:
-/// without new records there is no new checkpoint.
+/// Checkpoints can follow each other quickly; what is old does not change that fast.
+const BETWEEN: Duration = Duration::from_secs(60 * 60);
+
+/// Prunes the trail in the background for as long as the host serves.
 pub(crate) fn keep(audit: Audit, vault: Vault, retain: Retain) {
     if retain == Retain::default() {
         return;
@@ -35,6 +41,32 @@ pub(crate) fn keep(audit: Audit, vault: Vault, retain: Retain) {
                         );
                         break;
                     }
+                }
+            }
+            if checkpoints.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Forgets invocations that ended longer ago than `kept`, and the request ids that nobody repeats
+/// any more, for as long as the host serves.
+pub(crate) fn forget(runtime: Runtime, audit: &Audit, kept: Duration) {
+    let mut checkpoints = audit.checkpoints();
+    tokio::spawn(async move {
+        let mut last = None;
+        loop {
+            if last.is_none_or(|last: Instant| last.elapsed() >= BETWEEN) {
+                last = Some(Instant::now());
+                let cutoff = SystemTime::now()
+                    .checked_sub(kept)
+                    .unwrap_or(SystemTime::UNIX_EPOCH);
+                if let Err(error) = runtime.forget_invocations(cutoff).await {
+                    tracing::warn!(
+                        error = crate::fault::chain(&error),
+                        "old invocations stay; the next hour tries again"
+                    );
                 }
             }
             if checkpoints.changed().await.is_err() {

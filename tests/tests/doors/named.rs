@@ -148,3 +148,48 @@ async fn what_the_host_did_not_live_to_answer_is_not_done_twice() -> anyhow::Res
     assert_eq!(agent(&mut bob, "mine").await?.version, "0.1.0");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_invocation_runs_once_and_its_name_is_good_for_nothing_else() -> anyhow::Result<()>
+{
+    let host = Host::start()?;
+    let mut client = host.operator().await?;
+    client.deploy(&echo("told", "0.1.0")).await?;
+    let call = |input: &str| v1::InvokeAgentRequest {
+        name: "agents/told".to_owned(),
+        input: input.to_owned(),
+        request_id: "order-7".to_owned(),
+        ..v1::InvokeAgentRequest::default()
+    };
+    let first = client
+        .invocations
+        .invoke_agent(call("1"))
+        .await?
+        .into_inner();
+    let again = client
+        .invocations
+        .invoke_agent(call("1"))
+        .await?
+        .into_inner();
+    assert_eq!(again.name, first.name);
+    let other = client
+        .invocations
+        .invoke_agent(call("2"))
+        .await
+        .unwrap_err();
+    assert_eq!(other.code(), Code::AlreadyExists, "{other}");
+    assert_eq!(reason(&other), "REQUEST_ID_REUSED");
+    // What ran is told, even when the agent is gone.
+    let gone = v1::DeleteAgentRequest {
+        name: "agents/told".to_owned(),
+        ..v1::DeleteAgentRequest::default()
+    };
+    client.agents.delete_agent(gone).await?;
+    let late = client
+        .invocations
+        .invoke_agent(call("1"))
+        .await?
+        .into_inner();
+    assert_eq!(late, again);
+    Ok(())
+}

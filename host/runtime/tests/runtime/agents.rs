@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use nexus_gate::Principal;
 use nexus_runtime::{Change, InvokeError, Outcome, Publish, PublishError};
@@ -175,9 +176,25 @@ async fn a_request_id_finds_the_same_invocation_again() {
         (again.id(), again.outcome().await),
         (first.id(), answer.clone())
     );
+    // Anything else under that name is a mistake of the caller, and runs nothing.
+    let mut other = once.clone();
+    other.input = "2".to_owned();
+    let refused = host.runtime.invoke(other).await;
+    assert!(
+        matches!(&refused, Err(InvokeError::RequestReused(id)) if id == "order-7"),
+        "{refused:?}"
+    );
     let (id, dir) = (first.id(), Arc::clone(&host.dir));
     drop((first, again, host));
     let host = Host::open(dir, |_| {}).await;
     let later = host.runtime.invoke(once).await.unwrap();
     assert_eq!((later.id(), later.outcome().await), (id, answer));
+
+    // What has ended is forgotten once it is old, and not before.
+    let begin = SystemTime::UNIX_EPOCH;
+    assert_eq!(host.runtime.forget_invocations(begin).await.unwrap(), 0);
+    assert!(host.runtime.invocation(&id).await.unwrap().is_some());
+    let tomorrow = SystemTime::now() + Duration::from_secs(24 * 60 * 60);
+    assert_eq!(host.runtime.forget_invocations(tomorrow).await.unwrap(), 1);
+    assert!(host.runtime.invocation(&id).await.unwrap().is_none());
 }

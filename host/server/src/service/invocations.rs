@@ -14,7 +14,7 @@ use tonic::{Code, Request, Response, Status};
 use super::{Events, caller};
 use crate::auth::{Caller, Role, now_ms};
 use crate::fault::Fault;
-use crate::{convert, names, paging};
+use crate::{convert, names, paging, requests};
 
 /// See the module.
 pub(crate) struct Invocations {
@@ -309,6 +309,7 @@ fn refuse(agent: &AgentName, error: InvokeError) -> Status {
             "TOO_MANY_INVOCATIONS",
             format!("{agent} or this host has as many invocations as it may; try again when some have ended"),
         ),
+        InvokeError::RequestReused(id) => return requests::reused(&id),
         InvokeError::Locked(locked) => Fault::locked(&locked),
         InvokeError::Stopping => Fault::unavailable("STOPPING", "the host is stopping; call again when it is back"),
         error => Fault::internal(&error),
