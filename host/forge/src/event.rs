@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use nexus_gate::ApprovalId;
 use nexus_manifest::{Digest, Manifest};
-use nexus_runtime::Generation;
+use nexus_runtime::{Generation, Succession};
 
 use crate::build::Diagnostic;
 use crate::template::NeedsParameters;
@@ -85,6 +85,8 @@ pub enum Detail {
         manifest: Arc<Manifest>,
         /// Names exactly these permissions.
         permissions_digest: Digest,
+        /// What it comes after, and how the permissions differ from that.
+        succession: Box<Succession>,
     },
     /// The component is built and checked.
     Component {

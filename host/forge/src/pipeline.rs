@@ -136,13 +136,17 @@ async fn work(forge: &Inner, request: &Request, stages: &Stages) -> Result<(Plan
     stages.end(StageState::Succeeded, Some(detail));
 
     stages.begin(Stage::Review);
-    let replaces = forge.runtime.replaces(&request.agent, &request.principal);
-    let weighed = if let Some(owner) = replaces {
+    let (manifest, runtime) = (&plan.manifest, &forge.runtime);
+    let succession = runtime.succession(manifest, &request.principal, request.root);
+    let weighed = if let Some(owner) = succession.owner {
         format!(
             "the agent {} belongs to {owner}; a person has to agree before it is replaced",
             request.agent
         )
-    } else if permissions_are_free(&plan.manifest.permissions) {
+    } else if succession.widens && succession.generation.is_some() {
+        "this is more than the live generation may do; a person has to accept it before it is published"
+            .to_owned()
+    } else if !succession.widens && permissions_are_free(&plan.manifest.permissions) {
         "these permissions are free".to_owned()
     } else {
         "a person has to accept these permissions before the agent is published".to_owned()

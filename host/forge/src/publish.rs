@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nexus_gate::{Action, Approval, ApprovalId, Observer, Payload, Permit, Refusal, kind};
+use nexus_gate::{
+    Action, Approval, ApprovalId, Observer, Payload, Permit, Refusal, RootOrigin, kind,
+};
 use nexus_manifest::Digest;
-use nexus_runtime::{Generation, Prepared, Publish};
+use nexus_runtime::{Generation, Prepared, Publish, Succession};
 use nexus_store::Commit;
 use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -102,8 +104,11 @@ async fn attempt(
         return Ok(hold(forge, forged, &lineage, &prepared, stages).await?);
     }
 
-    let replaces = forge.runtime.replaces(&request.agent, &request.principal);
-    let action = prepared.action(&request.principal, origin(&lineage), replaces.as_ref());
+    let (principal, root) = (&request.principal, request.root);
+    let succession = forge
+        .runtime
+        .succession(&prepared.manifest, principal, root);
+    let action = prepared.action(principal, root, origin(&lineage), &succession);
     let payload = action.payload.clone();
     // Whoever decides on an approval reads where the component came from.
     save(forge, None, Some(&lineage)).await?;
@@ -116,7 +121,7 @@ async fn attempt(
         biased;
         // Dropping the question withdraws it.
         () = stop.stopped() => None,
-        checked = check(forge, action, &watcher, &prepared, review) => Some(checked),
+        checked = check(forge, action, &watcher, (&prepared, &succession), review) => Some(checked),
     };
     // Who approves and cancels at once has cancelled.
     let checked = checked.filter(|_| !stop.is_stopped());
@@ -231,7 +236,9 @@ async fn swap(
             BY_FORGE: forged.id,
         })),
         beside,
-        reviewed: request.decides && matches!(request.mode, Mode::Template { .. }),
+        reviewed: request.decides
+            && request.root == RootOrigin::Interactive
+            && matches!(request.mode, Mode::Template { .. }),
         ..Publish::by(request.principal.clone())
     };
     let published = forge
@@ -250,7 +257,7 @@ async fn check(
     forge: &Inner,
     action: Action,
     watcher: &Watcher<'_>,
-    prepared: &Prepared,
+    (prepared, succession): (&Prepared, &Succession),
     review: &mut Entry<'_>,
 ) -> Result<Permit<kind::Publish>, Refusal> {
     let gate = &forge.runtime.services().gate;
@@ -284,6 +291,7 @@ async fn check(
             approval,
             manifest: prepared.manifest.clone(),
             permissions_digest: prepared.permissions_digest,
+            succession: Box::new(succession.clone()),
         };
         watcher.stages.end(StageState::Stopped, Some(detail));
         return checked.await;

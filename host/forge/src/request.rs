@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use nexus_gate::Principal;
+use nexus_gate::{Principal, RootOrigin};
 use nexus_manifest::AgentName;
 
 use crate::template::InputParameter;
@@ -18,6 +18,8 @@ pub struct Request {
     pub inputs: Vec<InputParameter>,
     /// Do everything but publish.
     pub validate_only: bool,
+    /// What set it going. What data has triggered starts with no permission.
+    pub root: RootOrigin,
     /// Who wants it, and owns the agent.
     pub principal: Principal,
     /// Whether that one may decide approvals. What such a person puts into a template counts as

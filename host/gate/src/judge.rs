@@ -12,8 +12,11 @@ pub const LABELLED_EGRESS: &str = "gate:labelled-egress";
 /// The same for the rule that a secret is shown to an agent by a person's word alone.
 pub const REVEAL: &str = "gate:reveal";
 
+/// The same for the rule that permissions are widened by people.
+pub const WIDENED_PERMISSIONS: &str = "gate:widened-permissions";
+
 /// How many people an action needs: what the policy says, and never fewer than one where a secret is
-/// shown to an agent, or where data that must not leave may be carried out by somebody who has read
+/// shown to an agent, where an agent is to be allowed more than before, or where data that must not leave may be carried out by somebody who has read
 /// instructions from outside.
 pub(crate) fn judge(policy: &Policy, question: Question) -> Arc<Answer> {
     let rule = insisting(&question);
@@ -46,7 +49,7 @@ fn insisting(question: &Question) -> Option<&'static str> {
     } else if question.carries_labelled_data_out() {
         Some(LABELLED_EGRESS)
     } else {
-        None
+        question.widens.then_some(WIDENED_PERMISSIONS)
     }
 }
 

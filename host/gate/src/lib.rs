@@ -73,7 +73,7 @@ pub use explain::Explanation;
 pub use gate::{Gate, MAX_ASKED_BYTES, Options};
 pub use ids::{ApprovalId, GrantId, IdError, InvocationId, Principal};
 pub use in_force::{InForce, PolicyChange, PolicySource};
-pub use judge::{LABELLED_EGRESS, REVEAL};
+pub use judge::{LABELLED_EGRESS, REVEAL, WIDENED_PERMISSIONS};
 pub use kind::Kind;
 pub use known::{Callee, Introductions};
 pub use lock::{Engaged, Lock, Locked, Pass};
@@ -84,7 +84,7 @@ pub use permit::Permit;
 pub use policy::{
     Answer, MAX_APPROVALS, Policy, PolicyError, PolicyVersion, SCHEMA, SHIPPED, Step,
 };
-pub use question::{Facts, Question};
+pub use question::{Facts, Question, WIDENS};
 pub use rates::Company;
 pub use receipt::{Finish, Receipt};
 pub use rendering::{escape, is_hidden, render, wrap};

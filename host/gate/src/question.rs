@@ -33,7 +33,12 @@ pub struct Question {
     pub(crate) target: String,
     pub(crate) url: Option<Url>,
     pub(crate) verb: String,
+    /// A publication says that it asks for more than a person has accepted.
+    pub(crate) widens: bool,
 }
+
+/// The field of a publication that says whether it asks for more than a person has accepted.
+pub const WIDENS: &str = "widens";
 
 /// Where an http action goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -104,6 +109,7 @@ impl Question {
             target: action.target.clone(),
             url,
             verb: action.verb.clone(),
+            widens: action.kind == ActionKind::Publish && action.payload.fields[WIDENS] == true,
         }
     }
 

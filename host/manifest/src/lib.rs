@@ -18,6 +18,7 @@
 //! # Ok::<(), nexus_manifest::Error>(())
 //! ```
 
+mod diff;
 mod digest;
 mod error;
 mod limits;
@@ -31,6 +32,7 @@ mod schedule;
 mod schema;
 mod target;
 
+pub use diff::PermissionDiff;
 pub use digest::{Digest, DigestError};
 pub use error::Error;
 pub use limits::Limits;

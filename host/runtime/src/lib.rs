@@ -62,6 +62,7 @@ mod runtime;
 mod shape;
 mod state;
 mod stored;
+mod succession;
 mod texts;
 mod wasi;
 
@@ -82,3 +83,4 @@ pub use runtime::{OpenError, Options, Runtime, Services};
 pub use shape::ShapeError;
 pub use state::{Labeller, State};
 pub use stored::ForgetError;
+pub use succession::Succession;

@@ -1,8 +1,8 @@
 //! The proof that a component can do no more than its manifest says.
 
-use nexus_manifest::{Manifest, Permission};
+use nexus_manifest::{Access, Manifest, Permission};
 
-use crate::shape::Shape;
+use crate::shape::{Interface, Shape};
 
 /// The WASI interfaces that the virtual WASI offers, by package and name.
 const WASI: &[&str] = &[
@@ -91,6 +91,33 @@ pub enum ProofError {
         /// The interface that would use it.
         interface: &'static str,
     },
+    /// A forged component writes to memory, and its manifest asks to read only.
+    #[error(
+        "the component calls `{function}` of `nexus:agent/memory`, and its manifest asks for no \
+         `read-write` access; write `access = \"read-write\"` for the space that it changes"
+    )]
+    AccessNotAsked {
+        /// The function that writes.
+        function: String,
+    },
+    /// The manifest asks to write, and the forged component only reads.
+    #[error(
+        "the manifest asks for `{permission}`, but the component never writes to memory; \
+         write `access = \"read\"`"
+    )]
+    AccessNotUsed {
+        /// The permission, as people read it.
+        permission: String,
+    },
+    /// A forged component offers what nobody asked it for.
+    #[error(
+        "the component exports `{export}`; an agent exports `nexus:agent/handler@0.1.0` with the \
+         function `invoke` and nothing else"
+    )]
+    TooMuchExported {
+        /// The export's full name.
+        export: String,
+    },
     /// The component is no agent.
     #[error(
         "the component does not export `nexus:agent/handler@0.1.0` with the function `invoke`; \
@@ -100,6 +127,8 @@ pub enum ProofError {
 }
 
 /// Checks imports against permissions, both ways, and that there is a handler.
+/// Of forged components, whose every import is one that is used, also that they
+/// write to memory if and only if they ask to, and export nothing else.
 ///
 /// An import without its permission is always refused. A permission without
 /// its import is refused where imports can be read off: a component that
@@ -202,7 +231,52 @@ pub(crate) fn prove(shape: &Shape, manifest: &Manifest, source: Source) -> Resul
             interface: REVEAL,
         });
     }
-    handler(shape).map(|_| ())
+    let handler = handler(shape)?;
+    if source == Source::Forged {
+        access(shape, manifest)?;
+        let other = |export: &&Interface| export.name != handler || export.functions != ["invoke"];
+        if let Some(export) = shape.exports.iter().find(other) {
+            return Err(ProofError::TooMuchExported {
+                export: export.name.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The functions of `memory` that change something.
+const WRITES: &[&str] = &[
+    "[method]space.put",
+    "[method]space.put-if",
+    "[method]space.delete",
+];
+
+/// Checks that memory is written to if that is asked for, and only then.
+fn access(shape: &Shape, manifest: &Manifest) -> Result<(), ProofError> {
+    let memory = shape.imports.iter().filter(|import| {
+        matches!(
+            Name::parse(&import.name),
+            Some(Name {
+                package: "nexus:agent",
+                interface: "memory",
+                ..
+            })
+        )
+    });
+    let mut functions = memory.flat_map(|import| &import.functions);
+    let write = functions.find(|function| WRITES.contains(&function.as_str()));
+    let asked = manifest.permissions.iter().find(|permission| {
+        matches!(permission, Permission::Memory(memory) if memory.access == Access::ReadWrite)
+    });
+    match (write, asked) {
+        (Some(function), None) => Err(ProofError::AccessNotAsked {
+            function: function.clone(),
+        }),
+        (None, Some(permission)) => Err(ProofError::AccessNotUsed {
+            permission: permission.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn may_reveal(permission: &Permission) -> bool {

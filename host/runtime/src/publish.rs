@@ -6,17 +6,17 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use nexus_audit::{Event, EventKind};
 use nexus_gate::{Introductions, Payload, Permit, Principal, kind};
-use nexus_manifest::{AgentName, Digest};
+use nexus_manifest::{AgentName, Digest, PermissionDiff};
 use nexus_store::{BlobError, BlobId, Commit, CommitError, ReadError, Scan};
 
 use crate::generation::{Entry, Generation};
 use crate::invocation::milliseconds;
 use crate::prepare::{PrepareError, Prepared, blocking};
-use crate::publication::agreed;
 use crate::registry::{
     AGENTS, AgentRow, Change, GENERATIONS, GenerationInfo, generation_key, generation_prefix,
 };
 use crate::runtime::{Runtime, Services};
+use crate::succession::{agreed, reviewed};
 
 /// Who publishes a component, and where it came from.
 #[derive(Debug, Clone)]
@@ -59,6 +59,12 @@ pub enum PublishError {
         /// Its owner.
         owner: Principal,
     },
+    /// It would allow more than the live generation, and no person was shown how.
+    #[error(
+        "the agent `{0}` would be allowed more than its live generation, and no person has agreed to \
+         that; the agent may have changed since it was reviewed"
+    )]
+    Widens(AgentName),
     /// There is no such agent.
     #[error("there is no agent `{0}`")]
     UnknownAgent(AgentName),
@@ -179,6 +185,12 @@ impl Runtime {
                 owner: owner.clone(),
             });
         }
+        if let Some((permit, payload)) = &permit {
+            let (live, asked) = (self.get(&name), &prepared.manifest.permissions);
+            if !reviewed(permit, payload, live.as_deref(), row.is_some(), asked) {
+                return Err(PublishError::Widens(name));
+            }
+        }
         let number = row.as_ref().map_or(1, |(_, row)| row.next);
         let generation = Arc::new(Generation {
             number,
@@ -248,24 +260,35 @@ impl Runtime {
         Ok(generation)
     }
 
-    /// Lets an earlier generation answer again. Numbers are never used twice:
-    /// the next publication counts on from the highest.
+    /// Lets an earlier generation answer again. Numbers are never used twice: the next publication
+    /// counts on from the highest. If it may do more than the live one, that takes the permit of a
+    /// person who was shown what.
     pub async fn rollback(
         &self,
         agent: &AgentName,
         number: u64,
         principal: &Principal,
+        permit: Option<(Permit<kind::Publish>, &Payload)>,
     ) -> Result<Arc<Generation>, PublishError> {
         let _changing = self.0.registry.changing.lock().await;
         let Some((bytes, row)) = self.row(agent).await? else {
             return Err(PublishError::UnknownAgent(agent.clone()));
         };
-        let unknown = || PublishError::UnknownGeneration {
-            agent: agent.clone(),
-            number,
+        let generation = self.kept_generation(agent, number).await?;
+        let (live, asked) = (self.get(agent), &generation.manifest.permissions);
+        let allowed = match &permit {
+            Some((permit, payload)) => {
+                permit.action().context.component == generation.digest
+                    && reviewed(permit, payload, live.as_deref(), true, asked)
+            }
+            None => {
+                let before = live.as_ref().map(|live| &*live.manifest.permissions);
+                !PermissionDiff::between(before.unwrap_or_default(), asked).widens
+            }
         };
-        let info = self.info(agent, number).await?.ok_or_else(unknown)?;
-        let generation = Arc::new(self.reload(info, &row).await?);
+        if !allowed {
+            return Err(PublishError::Widens(agent.clone()));
+        }
         let mut commit = Commit::new();
         let next = AgentRow {
             current: number,
@@ -279,18 +302,47 @@ impl Runtime {
             .component(generation.digest)
             .detail(serde_json::json!({ "generation": number, "previous": row.current }));
         self.0.services.audit.append(&mut commit, event);
-        self.0
-            .services
-            .store
-            .commit(commit)
-            .await
-            .map_err(PublishError::Commit)?;
+        let gate = &self.0.services.gate;
+        let introductions = match permit.is_some() {
+            true => gate.introduce(&mut commit, agent, generation.digest, &generation.manifest),
+            false => Introductions::default(),
+        };
+        match permit {
+            Some((permit, payload)) => {
+                permit
+                    .commit(payload, commit)
+                    .await
+                    .map_err(PublishError::NotPermitted)?;
+            }
+            None => {
+                let store = &self.0.services.store;
+                store.commit(commit).await.map_err(PublishError::Commit)?;
+            }
+        }
 
+        self.0.services.gate.introduced(introductions);
         self.serve(Arc::clone(&generation));
         self.0
             .registry
             .tell(agent.clone(), Change::RolledBack(number));
         Ok(generation)
+    }
+
+    /// A kept generation, loaded.
+    pub(crate) async fn kept_generation(
+        &self,
+        agent: &AgentName,
+        number: u64,
+    ) -> Result<Arc<Generation>, PublishError> {
+        let Some((_, row)) = self.row(agent).await? else {
+            return Err(PublishError::UnknownAgent(agent.clone()));
+        };
+        let unknown = || PublishError::UnknownGeneration {
+            agent: agent.clone(),
+            number,
+        };
+        let info = self.info(agent, number).await?.ok_or_else(unknown)?;
+        Ok(Arc::new(self.reload(info, &row).await?))
     }
 
     /// Removes an agent and all its generations. Invocations that run end as

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nexus_forge::ReviewEnd;
-use nexus_gate::{Approval, ApprovalId, Observer, Refusal, StartError, kind};
+use nexus_gate::{
+    Action, Approval, ApprovalId, Observer, Principal, Refusal, RootOrigin, StartError, kind,
+};
 use nexus_manifest::{AgentName, Digest};
 use nexus_runtime::{
-    CompileError, Generation, PrepareError, Prepared, Publish, PublishError, Runtime,
+    CompileError, Generation, PrepareError, Prepared, Publish, PublishError, Runtime, Succession,
 };
 use nexus_store::Commit;
 use serde_json::{Map, json};
@@ -74,20 +76,60 @@ impl Reviews {
     }
 }
 
-/// Takes a component to the gate. Returns when it is live, or when a person is asked; the
+/// A change of an agent that may need a person.
+pub(crate) enum Change {
+    /// A component becomes its next generation.
+    Upload(Prepared, Publish),
+    /// A kept generation answers again.
+    Rollback {
+        generation: Arc<Generation>,
+        succession: Succession,
+        principal: Principal,
+    },
+}
+
+impl Change {
+    fn agent(&self) -> AgentName {
+        match self {
+            Self::Upload(prepared, _) => prepared.agent().clone(),
+            Self::Rollback { generation, .. } => generation.agent().clone(),
+        }
+    }
+
+    fn permissions_digest(&self) -> Digest {
+        match self {
+            Self::Upload(prepared, _) => prepared.permissions_digest,
+            Self::Rollback { generation, .. } => generation.permissions_digest(),
+        }
+    }
+
+    fn action(&self, runtime: &Runtime) -> Action {
+        match self {
+            Self::Upload(prepared, publish) => {
+                let root = RootOrigin::Interactive;
+                let origin = Map::from_iter([("mode".to_owned(), json!("upload"))]);
+                let succession = runtime.succession(&prepared.manifest, &publish.owner, root);
+                prepared.action(&publish.owner, root, origin, &succession)
+            }
+            Self::Rollback {
+                generation,
+                succession,
+                principal,
+            } => generation.rollback_action(principal, succession),
+        }
+    }
+}
+
+/// Takes a change to the gate. Returns when it is live, or when a person is asked; the
 /// publication then goes on by itself and ends with the decision.
-pub(crate) async fn begin(
-    host: &Host,
-    prepared: Prepared,
-    publish: Publish,
-) -> Result<Published, Status> {
+pub(crate) async fn begin(host: &Host, change: Change) -> Result<Published, Status> {
     let (asked, asking) = oneshot::channel();
     let (end, done) = watch::channel(None);
-    let key = (prepared.agent().clone(), prepared.permissions_digest);
+    let key = (change.agent(), change.permissions_digest());
     let runtime = host.runtime.clone();
     let watcher = Watcher(Mutex::new(Some(asked)));
     tokio::spawn(async move {
-        let published = go_live(&runtime, prepared, publish, &watcher).await;
+        let published = go_live(&runtime, change, &watcher).await;
         // Nobody may be waiting any more.
         let _ = end.send(Some(published));
     });
@@ -148,13 +190,10 @@ pub(crate) async fn forged(
 
 async fn go_live(
     runtime: &Runtime,
-    prepared: Prepared,
-    publish: Publish,
+    change: Change,
     watcher: &Watcher,
 ) -> Result<Arc<Generation>, Status> {
-    let origin = Map::from_iter([("mode".to_owned(), json!("upload"))]);
-    let replaces = runtime.replaces(prepared.agent(), &publish.owner);
-    let action = prepared.action(&publish.owner, origin, replaces.as_ref());
+    let action = change.action(runtime);
     let payload = action.payload.clone();
     let checked = runtime
         .services()
@@ -166,10 +205,22 @@ async fn go_live(
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
-    let permit = checked.map_err(|refusal| refuse_review(prepared.agent(), &refusal))?;
-    let published = runtime
-        .publish_permitted(permit, &payload, prepared, publish)
-        .await;
+    let permit = checked.map_err(|refusal| refuse_review(&change.agent(), &refusal))?;
+    let published = match change {
+        Change::Upload(prepared, publish) => {
+            let publish = runtime.publish_permitted(permit, &payload, prepared, publish);
+            publish.await
+        }
+        Change::Rollback {
+            generation,
+            principal,
+            ..
+        } => {
+            let (agent, number) = (generation.agent(), generation.number);
+            let permit = Some((permit, &payload));
+            runtime.rollback(agent, number, &principal, permit).await
+        }
+    };
     published.map_err(refuse_publish)
 }
 
@@ -257,6 +308,12 @@ pub(crate) fn refuse_publish(error: PublishError) -> Status {
         PublishError::NotPermitted(StartError::Unavailable(reason)) => Fault::not_recorded(reason)
             .unwrap_or_else(|| Fault::unavailable("NOT_RECORDED", chain(&error))),
         PublishError::Locked(locked) => Fault::locked(locked),
+        PublishError::Widens(agent) => Fault::new(
+            tonic::Code::Aborted,
+            "STALE_REVIEW",
+            format!("{error}; look at it as it is now, and try again"),
+        )
+        .with("agent", agent.as_str()),
         PublishError::NotPermitted(_) => Fault::precondition("PERMIT_VOID", chain(&error)),
         _ => Fault::internal(&error),
     }

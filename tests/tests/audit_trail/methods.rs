@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::all;
 
 /// Methods that change nothing. What agents remember is private, so looking at it is recorded too.
-const READS: [&str; 26] = [
+const READS: [&str; 27] = [
+    "AgentService.DiffGenerations",
     "AgentService.GetAgent",
     "AgentService.ListAgents",
     "AgentService.ListGenerations",

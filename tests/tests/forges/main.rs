@@ -8,6 +8,7 @@
 mod cancelled;
 mod ensured;
 mod killed;
+mod reviewed;
 mod stage;
 mod watched;
 

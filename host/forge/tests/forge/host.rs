@@ -131,6 +131,7 @@ pub(crate) fn request(agent: &str, words: &str, mode: Mode) -> Request {
         mode,
         inputs: Vec::new(),
         validate_only: false,
+        root: RootOrigin::Interactive,
         principal: anna(),
         decides: true,
     }

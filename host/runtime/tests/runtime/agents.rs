@@ -86,12 +86,15 @@ async fn an_earlier_generation_answers_again() {
     host.publish(numbered(1)).await;
     host.publish(numbered(2)).await;
     host.runtime
-        .rollback(&name("counter"), 1, &me())
+        .rollback(&name("counter"), 1, &me(), None)
         .await
         .unwrap();
     assert_eq!(host.outcome("counter", "null").await, success("1"));
     assert_eq!(host.publish(numbered(3)).await.number, 3);
-    let gone = host.runtime.rollback(&name("counter"), 9, &me()).await;
+    let gone = host
+        .runtime
+        .rollback(&name("counter"), 9, &me(), None)
+        .await;
     assert!(matches!(
         gone,
         Err(PublishError::UnknownGeneration { number: 9, .. })

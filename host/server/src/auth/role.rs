@@ -74,6 +74,7 @@ pub const MATRIX: &[(&str, &[Role])] = &[
     ("/nexus.v1.AgentService/ListAgents", ALL),
     ("/nexus.v1.AgentService/DeleteAgent", FORGE),
     ("/nexus.v1.AgentService/ListGenerations", ALL),
+    ("/nexus.v1.AgentService/DiffGenerations", ALL),
     ("/nexus.v1.AgentService/RollbackAgent", FORGE),
     ("/nexus.v1.AgentService/WatchAgents", ALL),
     ("/nexus.v1.InvocationService/InvokeAgent", CALL),

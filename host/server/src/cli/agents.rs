@@ -5,15 +5,16 @@ use std::path::Path;
 use anyhow::Context as _;
 use nexus_proto::v1::{
     AcceptAgentRequest, AgentView, DeleteAgentRequest, DeployAgentMetadata, DeployAgentRequest,
-    DeployAgentResponse, GetAgentRequest, ListAgentsRequest, ListGenerationsRequest,
-    RollbackAgentRequest, deploy_agent_request::Payload, deploy_agent_response,
+    DeployAgentResponse, DiffGenerationsRequest, GetAgentRequest, ListAgentsRequest,
+    ListGenerationsRequest, RollbackAgentRequest, deploy_agent_request::Payload,
+    deploy_agent_response,
 };
 
 use super::{
     args::Agents,
     connection::Client,
     exit::Exit,
-    failure::Misuse,
+    failure::{self, Misuse},
     json,
     output::Output,
     text::{block, name},
@@ -53,17 +54,38 @@ pub(crate) async fn run(command: Agents, client: &Client, output: &Output) -> an
             let agent = client.agents().accept_agent(request).await?.into_inner();
             output.message(&agent, view::full)?;
         }
+        Agents::Diff {
+            name: agent,
+            from,
+            to,
+        } => {
+            let request = DiffGenerationsRequest {
+                name: name("agents", &agent),
+                from_generation: from,
+                to_generation: to,
+            };
+            let diff = client.agents().diff_generations(request).await?;
+            output.message(diff.get_ref(), view::diff)?;
+        }
         Agents::Rollback {
             name: agent,
             generation,
+            accept,
         } => {
             let request = RollbackAgentRequest {
                 name: name("agents", &agent),
                 generation,
                 etag: String::new(),
+                permissions_digest: accept,
             };
-            let agent = client.agents().rollback_agent(request).await?.into_inner();
-            output.message(&agent, view::full)?;
+            match client.agents().rollback_agent(request).await {
+                Ok(agent) => output.message(agent.get_ref(), view::full)?,
+                Err(status) if failure::reason(&status) == "REVIEW_NEEDED" => {
+                    output.note(&failure::describe_status(&status));
+                    return Ok(Exit::Waiting);
+                }
+                Err(status) => return Err(status.into()),
+            }
         }
         Agents::Remove { name: agent } => {
             let request = DeleteAgentRequest {

@@ -52,6 +52,13 @@ fn describe(error: &anyhow::Error) -> String {
     text
 }
 
+/// The stable reason of a refusal, empty if there is none.
+pub(crate) fn reason(status: &Status) -> String {
+    let details = status.get_error_details();
+    let info = details.error_info();
+    info.map(|info| info.reason.clone()).unwrap_or_default()
+}
+
 /// The message, every violation, and the reason to look up.
 pub(crate) fn describe_status(status: &Status) -> String {
     let mut described = if status.message().is_empty() {

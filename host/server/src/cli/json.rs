@@ -43,6 +43,7 @@ named!(
     ForgeEvent,
     ForgedAgent,
     Generation,
+    GenerationDiff,
     Grant,
     HotReload,
     HostStatus,

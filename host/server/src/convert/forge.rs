@@ -6,7 +6,7 @@ use nexus_forge::{
 use nexus_manifest::Manifest;
 use nexus_proto::v1;
 
-use super::{agent, duration, permissions, timestamp};
+use super::{agent, duration, permission_diff, permissions, timestamp};
 
 /// An event of `forges/{forge}` for the wire.
 pub(crate) fn forge_event(forge: &str, event: &Event) -> v1::ForgeEvent {
@@ -62,10 +62,16 @@ fn detail(detail: &Detail) -> v1::forge_event::Detail {
             approval,
             manifest,
             permissions_digest,
+            succession,
         } => Wire::Review(v1::NeedsReview {
             approval: format!("approvals/{approval}"),
             permissions: permissions(manifest),
             permissions_digest: permissions_digest.to_string(),
+            permission_diff: Some(permission_diff(
+                &succession.permissions,
+                succession.generation,
+                succession.widens,
+            )),
         }),
         Detail::Component {
             digest,

@@ -16,6 +16,6 @@ pub(crate) use audit::{checkpoint, event};
 pub(crate) use forge::{forge_event, forge_mode, forged_agent, lineage};
 pub(crate) use grant::grant;
 pub(crate) use invocation::{invocation, invocation_event, invocation_state};
-pub(crate) use permission::permissions;
+pub(crate) use permission::{permission_diff, permissions};
 pub(crate) use policy::{action_kind, effect_class, explanation, policy, root_origin};
 pub(crate) use time::{duration, from_duration, now, timestamp};

@@ -1,11 +1,34 @@
 //! Permissions.
 
-use nexus_manifest::{Access, Manifest, Origin, PeerPermission, Permission};
+use nexus_manifest::{Access, Manifest, Origin, PeerPermission, Permission, PermissionDiff};
 use nexus_proto::v1;
 
 /// What a manifest asks for, as data and as a line for people.
 pub(crate) fn permissions(manifest: &Manifest) -> Vec<v1::Permission> {
     manifest.permissions.iter().map(permission).collect()
+}
+
+/// How permissions differ from those of the generation `from`, and whether that takes a person.
+pub(crate) fn permission_diff(
+    diff: &PermissionDiff,
+    from: Option<u64>,
+    widens: bool,
+) -> v1::PermissionDiff {
+    let all = |all: &[Permission]| all.iter().map(permission).collect();
+    v1::PermissionDiff {
+        added: all(&diff.added),
+        removed: all(&diff.removed),
+        changed: diff
+            .changed
+            .iter()
+            .map(|(before, after)| v1::PermissionChange {
+                before: Some(permission(before)),
+                after: Some(permission(after)),
+            })
+            .collect(),
+        widens,
+        from_generation: from.unwrap_or_default(),
+    }
 }
 
 fn permission(permission: &Permission) -> v1::Permission {

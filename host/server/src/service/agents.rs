@@ -4,8 +4,8 @@ mod upload;
 
 use std::sync::Arc;
 
-use nexus_gate::{ApprovalId, State, Verdict};
-use nexus_manifest::{AgentName, Digest, DigestError, Manifest};
+use nexus_gate::{ApprovalId, RootOrigin, State, Verdict};
+use nexus_manifest::{AgentName, Digest, DigestError, Manifest, PermissionDiff};
 use nexus_proto::v1;
 use nexus_proto::v1::agent_service_server::AgentService;
 use nexus_runtime::{AgentChange, Generation, GenerationInfo, Publish, PublishError};
@@ -16,7 +16,7 @@ use super::{Events, caller, follow, unlocked};
 use crate::auth::{Caller, Role};
 use crate::fault::Fault;
 use crate::host::Host;
-use crate::publish::{self, Published, Review};
+use crate::publish::{self, Change, Published, Review};
 use crate::requests::{Answer, Requests};
 use crate::{convert, names, paging};
 
@@ -146,16 +146,48 @@ impl AgentService for Agents {
             paging::cut(all, key, request.page_size, &request.page_token)?;
         let mut generations = Vec::with_capacity(page.len());
         for info in &page {
-            let component = self.host.runtime.component(&info.digest).await;
-            let component = component.map_err(|error| Fault::internal(&error))?;
-            let manifest = nexus_manifest::package::read_manifest(&component);
-            let manifest = manifest.map_err(|error| Fault::internal(&error))?;
-            let manifest = Manifest::parse(&manifest).map_err(|error| Fault::internal(&error))?;
+            let manifest = self.manifest(info).await?;
             generations.push(convert::generation(info, &manifest, live.number));
         }
         Ok(Response::new(v1::ListGenerationsResponse {
             generations,
             next_page_token,
+        }))
+    }
+
+    async fn diff_generations(
+        &self,
+        request: Request<v1::DiffGenerationsRequest>,
+    ) -> Result<Response<v1::GenerationDiff>, Status> {
+        let request = request.into_inner();
+        let live = self.live(&request.name)?;
+        let name = live.agent();
+        let to = match request.to_generation {
+            0 => live.number,
+            number => number,
+        };
+        let from = match request.from_generation {
+            0 => self.before(name, to).await?,
+            number => number,
+        };
+        let (from, before) = self.generation(name, from).await?;
+        let (to, after) = self.generation(name, to).await?;
+        let diff = PermissionDiff::between(&before.permissions, &after.permissions);
+        let schedule = |manifest: &Manifest| {
+            let schedule = manifest.schedule.as_ref();
+            schedule.map(|schedule| format!("{} {}", schedule.cron, schedule.zone))
+        };
+        Ok(Response::new(v1::GenerationDiff {
+            name: names::of_agent(name),
+            permission_diff: Some(convert::permission_diff(
+                &diff,
+                Some(from.number),
+                diff.widens,
+            )),
+            from_schedule: schedule(&before).unwrap_or_default(),
+            to_schedule: schedule(&after).unwrap_or_default(),
+            from: Some(convert::generation(&from, &before, live.number)),
+            to: Some(convert::generation(&to, &after, live.number)),
         }))
     }
 
@@ -173,12 +205,43 @@ impl AgentService for Agents {
             0 => self.before(name, live.number).await?,
             number => number,
         };
-        let rolled = self
-            .host
-            .runtime
-            .rollback(name, number, &caller.principal)
-            .await;
-        let rolled = rolled.map_err(publish::refuse_publish)?;
+        let (host, principal) = (&self.host, &caller.principal);
+        let retained = host.runtime.retained(name, number, principal).await;
+        let (generation, succession) = retained.map_err(publish::refuse_publish)?;
+        let digest = generation.permissions_digest().to_string();
+        let accepted = !request.permissions_digest.is_empty();
+        if accepted && request.permissions_digest != digest {
+            let message = format!("generation {number} asks for others, whose digest is {digest}");
+            return Err(Fault::invalid("permissions_digest", message).into());
+        }
+        if !succession.widens {
+            let rolled = host.runtime.rollback(name, number, principal, None).await;
+            let rolled = rolled.map_err(publish::refuse_publish)?;
+            return Ok(Response::new(convert::agent(&rolled)));
+        }
+        unlocked(host)?;
+        let change = Change::Rollback {
+            generation,
+            succession,
+            principal: principal.clone(),
+        };
+        let rolled = match publish::begin(host, change).await? {
+            Published::Live(generation) => generation,
+            // Whoever may decide and has named the very permissions has decided.
+            Published::Review(review) if accepted && caller.role.decides() => {
+                accept(host, review, &caller).await?
+            }
+            Published::Review(review) => {
+                let message = format!(
+                    "generation {number} of {name} may do more than the live one; it answers once approvals/{} is approved",
+                    review.approval
+                );
+                return Err(Fault::precondition("REVIEW_NEEDED", message)
+                    .with("approval", format!("approvals/{}", review.approval))
+                    .with("permissions_digest", digest)
+                    .into());
+            }
+        };
         Ok(Response::new(convert::agent(&rolled)))
     }
 
@@ -214,6 +277,31 @@ impl Agents {
     async fn kept(&self, name: &AgentName) -> Result<Vec<GenerationInfo>, Status> {
         let kept = self.host.runtime.generations(name).await;
         kept.map_err(|error| Fault::internal(&error).into())
+    }
+
+    /// What a kept generation says of itself.
+    async fn manifest(&self, info: &GenerationInfo) -> Result<Manifest, Status> {
+        let component = self.host.runtime.component(&info.digest).await;
+        let component = component.map_err(|error| Fault::internal(&error))?;
+        let manifest = nexus_manifest::package::read_manifest(&component);
+        let manifest = manifest.map_err(|error| Fault::internal(&error))?;
+        Manifest::parse(&manifest).map_err(|error| Fault::internal(&error).into())
+    }
+
+    async fn generation(
+        &self,
+        name: &AgentName,
+        number: u64,
+    ) -> Result<(GenerationInfo, Manifest), Status> {
+        let mut kept = self.kept(name).await?.into_iter();
+        let info = kept.find(|info| info.number == number).ok_or_else(|| {
+            publish::refuse_publish(PublishError::UnknownGeneration {
+                agent: name.clone(),
+                number,
+            })
+        })?;
+        let manifest = self.manifest(&info).await?;
+        Ok((info, manifest))
     }
 
     async fn before(&self, name: &AgentName, live: u64) -> Result<u64, Status> {
@@ -272,26 +360,29 @@ async fn deploy(
         );
         return Err(Fault::invalid("metadata.permissions_digest", message).into());
     }
+    let (runtime, root) = (&host.runtime, RootOrigin::Interactive);
+    let succession = runtime.succession(&manifest, &caller.principal, root);
     // Whoever may decide and has named the very permissions has decided; that another owner's
     // agent is replaced is nothing that they have named.
-    let vouched = caller.role.decides()
-        && host
-            .runtime
-            .replaces(&manifest.name, &caller.principal)
-            .is_none();
+    let vouched = caller.role.decides() && succession.owner.is_none();
     let decided = accepted && vouched;
     let publish = Publish {
         // What policy lets go live unasked is still this person's own upload.
         reviewed: vouched,
         ..Publish::by(caller.principal.clone())
     };
-    let published = match publish::begin(&host, prepared, publish).await? {
+    let published = match publish::begin(&host, Change::Upload(prepared, publish)).await? {
         Published::Review(review) if decided => {
             Published::Live(accept(&host, review, &caller).await?)
         }
         other => other,
     };
     let permissions = convert::permissions(&manifest);
+    let permission_diff = Some(convert::permission_diff(
+        &succession.permissions,
+        succession.generation,
+        succession.widens,
+    ));
     Ok(match published {
         Published::Live(generation) => v1::DeployAgentResponse {
             agent: Some(convert::agent(&generation)),
@@ -299,6 +390,7 @@ async fn deploy(
             approval: String::new(),
             permissions,
             permissions_digest,
+            permission_diff,
         },
         Published::Review(review) => v1::DeployAgentResponse {
             agent: host
@@ -309,6 +401,7 @@ async fn deploy(
             approval: format!("approvals/{}", review.approval),
             permissions,
             permissions_digest,
+            permission_diff,
         },
     })
 }

@@ -11,6 +11,7 @@ use nexus_proto::v1::forge::State;
 use nexus_proto::v1::forge_service_server::ForgeService;
 use tonic::{Request, Response, Status};
 
+use super::invocations::origin;
 use super::{Events, caller, unlocked};
 use crate::auth::{Caller, Role};
 use crate::fault::Fault;
@@ -295,6 +296,7 @@ fn forging(request: v1::ForgeAgentRequest, caller: &Caller) -> Result<ForgeReque
             .iter()
             .map(input)
             .collect::<Result<_, _>>()?,
+        root: origin(caller, request.root_origin())?,
         words: request.words,
         validate_only: request.validate_only,
         decides: caller.role.decides(),

@@ -233,7 +233,7 @@ impl Invocations {
 
 /// What began the call. A client may say that it was somebody else only if it may set the policy as
 /// well: a policy can be laxer with other origins.
-fn origin(caller: &Caller, origin: v1::RootOrigin) -> Result<RootOrigin, Status> {
+pub(super) fn origin(caller: &Caller, origin: v1::RootOrigin) -> Result<RootOrigin, Status> {
     let origin = convert::root_origin(origin);
     if origin == RootOrigin::Interactive || caller.role == Role::Operator {
         return Ok(origin);

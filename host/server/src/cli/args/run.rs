@@ -46,6 +46,17 @@ pub(crate) enum Agents {
         #[arg(long, value_name = "DIGEST")]
         permissions: String,
     },
+    /// Compare two generations: what they may do and what they are
+    Diff {
+        /// The agent
+        name: String,
+        /// The earlier generation; without it, the one before the later
+        #[arg(default_value_t, hide_default_value = true)]
+        from: u64,
+        /// The later generation; without it, the live one
+        #[arg(default_value_t, hide_default_value = true)]
+        to: u64,
+    },
     /// Make an older generation live again
     Rollback {
         /// The agent
@@ -53,6 +64,14 @@ pub(crate) enum Agents {
         /// The generation; without it, the one before the live one
         #[arg(long, default_value_t, hide_default_value = true)]
         generation: u64,
+        /// Accept the permissions with this digest, should they be wider than the live ones
+        #[arg(
+            long,
+            value_name = "DIGEST",
+            default_value = "",
+            hide_default_value = true
+        )]
+        accept: String,
     },
     /// Remove an agent; what it remembers stays
     Remove {

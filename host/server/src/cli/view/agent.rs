@@ -1,6 +1,9 @@
 use std::fmt::Write as _;
 
-use nexus_proto::v1::{Agent, DeployAgentResponse, Generation, Permission, deploy_agent_response};
+use nexus_proto::v1::{
+    Agent, DeployAgentResponse, Generation, GenerationDiff, Permission, PermissionDiff,
+    deploy_agent_response,
+};
 
 use crate::cli::text::{Table, fields, id, line, time, word};
 
@@ -35,6 +38,67 @@ pub(crate) fn permissions(permissions: &[Permission]) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {}", line(&permission.display));
     }
+    text
+}
+
+/// What is asked for beside what was asked for before: `+` is new, `-` is gone, `~` has changed.
+pub(crate) fn permission_diff(diff: Option<&PermissionDiff>) -> String {
+    let Some(diff) = diff.filter(|diff| diff.from_generation > 0) else {
+        return String::new();
+    };
+    let shown = |permission: Option<&Permission>| {
+        permission
+            .map(|permission| line(&permission.display))
+            .unwrap_or_default()
+    };
+    let mut text = format!("  compared with generation {}:\n", diff.from_generation);
+    let mut entry = |sign: char, words: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {sign} {words}");
+    };
+    for permission in &diff.added {
+        entry('+', shown(Some(permission)));
+    }
+    for permission in &diff.removed {
+        entry('-', shown(Some(permission)));
+    }
+    for change in &diff.changed {
+        let (before, after) = (shown(change.before.as_ref()), shown(change.after.as_ref()));
+        entry('~', format!("{before}\n    {after}"));
+    }
+    text.push_str(match diff.widens {
+        true => "  it may do more than before\n",
+        false => "  it may do nothing that it might not do before\n",
+    });
+    text
+}
+
+/// What differs between two generations.
+pub(crate) fn diff(diff: &GenerationDiff) -> String {
+    let mut text = String::new();
+    let sides = [
+        ("from", &diff.from, &diff.from_schedule),
+        ("to", &diff.to, &diff.to_schedule),
+    ];
+    for (side, generation, schedule) in sides {
+        let Some(generation) = generation else {
+            continue;
+        };
+        let _ = writeln!(
+            text,
+            "{side:<5} generation {}, version {}, {}{}{}",
+            generation.generation,
+            line(&generation.version),
+            line(&generation.component_digest),
+            if schedule.is_empty() {
+                ""
+            } else {
+                ", runs at "
+            },
+            line(schedule)
+        );
+    }
+    text.push_str(&permission_diff(diff.permission_diff.as_ref()));
     text
 }
 
@@ -92,10 +156,11 @@ pub(crate) fn deployed(response: &DeployAgentResponse) -> String {
         .map_or("the agent", |agent| id(&agent.name));
     match response.state() {
         deploy_agent_response::State::Review => format!(
-            "{} waits for a person to accept its permissions\n{}\
+            "{} waits for a person to accept its permissions\n{}{}\
              `nexus approvals approve {}` shows and accepts them\n",
             line(name),
             permissions(&response.permissions),
+            permission_diff(response.permission_diff.as_ref()),
             line(id(&response.approval)),
         ),
         _ => response.agent.as_ref().map(full).unwrap_or_default(),

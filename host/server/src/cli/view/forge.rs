@@ -41,6 +41,7 @@ pub(crate) fn event(event: &ForgeEvent) -> String {
         Some(Detail::Review(review)) => {
             text.push_str("  a person has to accept what it may do:\n");
             text.push_str(&agent::permissions(&review.permissions));
+            text.push_str(&agent::permission_diff(review.permission_diff.as_ref()));
             let _ = writeln!(
                 text,
                 "  `nexus approvals approve {}` shows and accepts it",
