@@ -19,6 +19,7 @@ mod error;
 mod http;
 mod log;
 mod memory;
+mod rehearsed;
 mod task;
 mod vault;
 

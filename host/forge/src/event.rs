@@ -6,6 +6,7 @@ use nexus_manifest::{Digest, Manifest};
 use nexus_runtime::{Generation, Succession};
 
 use crate::build::Diagnostic;
+use crate::selftest::Tested;
 use crate::template::NeedsParameters;
 
 /// A stage of a forge begins, tells something, or ends.
@@ -40,7 +41,7 @@ pub enum Stage {
     Build,
     /// The component is checked against its manifest, compiled and linked.
     Proof,
-    /// The component is instantiated.
+    /// The component is instantiated, and answers the examples that there are.
     SelfTest,
     /// The component becomes the live generation.
     Publish,
@@ -87,6 +88,8 @@ pub enum Detail {
         permissions_digest: Digest,
         /// What it comes after, and how the permissions differ from that.
         succession: Box<Succession>,
+        /// What it would have done in the examples, one line each.
+        planned: Vec<String>,
     },
     /// The component is built and checked.
     Component {
@@ -97,6 +100,8 @@ pub enum Detail {
         /// What it imports.
         imports: Vec<String>,
     },
+    /// The component has answered every example.
+    Tested(Tested),
     /// The component is live.
     Published(Arc<Generation>),
     /// Built and not published.

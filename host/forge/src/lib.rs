@@ -20,6 +20,7 @@ mod publish;
 mod records;
 mod request;
 mod review;
+mod selftest;
 mod stages;
 mod stop;
 pub mod template;
@@ -34,5 +35,6 @@ pub use records::{
 };
 pub use request::{Mode, Request};
 pub use review::{Review, ReviewEnd};
+pub use selftest::{Example, Tested};
 pub use stop::Stop;
 pub use template::{InputParameter, InputType, NeedsParameters};

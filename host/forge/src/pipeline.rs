@@ -14,6 +14,7 @@ use crate::event::{Detail, NotPublished, Stage, StageState};
 use crate::forge::{Inner, error_chain};
 use crate::records::{ForgeId, Lineage};
 use crate::request::{Mode, Request};
+use crate::selftest::{self, Example, Tested};
 use crate::stages::{Stages, now_ms};
 use crate::stop::Stop;
 use crate::template::{self, NeedsParameters};
@@ -44,6 +45,8 @@ struct Plan {
     template: Option<String>,
     /// `None`: the model writes it.
     source: Option<String>,
+    /// What it has to answer.
+    examples: Vec<Example>,
 }
 
 /// A component that could go live.
@@ -51,6 +54,7 @@ struct Made {
     source: String,
     built: Built,
     prepared: Prepared,
+    tested: Tested,
 }
 
 /// Attempts of a model at the code, the first one included.
@@ -120,6 +124,7 @@ async fn attempt(
         id,
         lineage,
         prepared: made.prepared,
+        planned: made.tested.planned,
         forging: began.elapsed(),
     };
     publish::publish(forge, request, candidate, stages, stop).await
@@ -185,6 +190,7 @@ async fn plan(forge: &Inner, request: &Request, stages: &Stages) -> Result<Plan,
                 text: rendered.manifest,
                 template: Some(rendered.template),
                 source: Some(rendered.source),
+                examples: request.examples.clone(),
             })
         }
         Mode::Source { source, manifest } => {
@@ -200,6 +206,7 @@ async fn plan(forge: &Inner, request: &Request, stages: &Stages) -> Result<Plan,
                 text: manifest.clone(),
                 template: None,
                 source: Some(source.clone()),
+                examples: request.examples.clone(),
             })
         }
         Mode::Model => ask_spec(forge, request, stages).await,
@@ -232,12 +239,15 @@ async fn ask_spec(forge: &Inner, request: &Request, stages: &Stages) -> Result<P
             .await
             .map_err(|error| End::failed(&error))?;
         match model::manifest(&request.agent, &answer) {
-            Ok((text, manifest)) => {
+            Ok((text, manifest, mut examples)) => {
+                // What the caller expects comes first.
+                examples.splice(0..0, request.examples.iter().cloned());
                 return Ok(Plan {
                     manifest: Arc::new(manifest),
                     text,
                     template: None,
                     source: None,
+                    examples,
                 });
             }
             Err(reason) => {
@@ -322,10 +332,20 @@ async fn make(forge: &Inner, source: &str, plan: &Plan, stages: &Stages) -> Resu
         imports: prepared.imports.clone(),
     };
     stages.end(StageState::Succeeded, Some(detail));
+
+    let mut tested = Tested::default();
+    if !plan.examples.is_empty() {
+        stages.begin(Stage::SelfTest);
+        tested = selftest::run(&forge.runtime, &prepared, &plan.examples)
+            .await
+            .map_err(End::Found)?;
+        stages.end(StageState::Succeeded, Some(Detail::Tested(tested.clone())));
+    }
     Ok(Made {
         source: source.to_owned(),
         built,
         prepared,
+        tested,
     })
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Candidate {
     pub(crate) id: ForgeId,
     pub(crate) lineage: Lineage,
     pub(crate) prepared: Prepared,
+    /// What it would have done in the examples.
+    pub(crate) planned: Vec<String>,
     /// How long it took so far.
     pub(crate) forging: Duration,
 }
@@ -87,6 +89,7 @@ async fn attempt(
         id,
         lineage,
         prepared,
+        planned,
         forging,
     } = candidate;
     let digest = prepared.digest;
@@ -108,7 +111,11 @@ async fn attempt(
     let succession = forge
         .runtime
         .succession(&prepared.manifest, principal, root);
-    let action = prepared.action(principal, root, origin(&lineage), &succession);
+    let mut told = origin(&lineage);
+    if !planned.is_empty() {
+        told.insert("planned_in_examples".to_owned(), json!(planned));
+    }
+    let action = prepared.action(principal, root, told, &succession);
     let payload = action.payload.clone();
     // Whoever decides on an approval reads where the component came from.
     save(forge, None, Some(&lineage)).await?;
@@ -121,7 +128,7 @@ async fn attempt(
         biased;
         // Dropping the question withdraws it.
         () = stop.stopped() => None,
-        checked = check(forge, action, &watcher, (&prepared, &succession), review) => Some(checked),
+        checked = check(forge, action, &watcher, (&prepared, &succession, planned), review) => Some(checked),
     };
     // Who approves and cancels at once has cancelled.
     let checked = checked.filter(|_| !stop.is_stopped());
@@ -257,7 +264,7 @@ async fn check(
     forge: &Inner,
     action: Action,
     watcher: &Watcher<'_>,
-    (prepared, succession): (&Prepared, &Succession),
+    (prepared, succession, planned): (&Prepared, &Succession, Vec<String>),
     review: &mut Entry<'_>,
 ) -> Result<Permit<kind::Publish>, Refusal> {
     let gate = &forge.runtime.services().gate;
@@ -292,6 +299,7 @@ async fn check(
             manifest: prepared.manifest.clone(),
             permissions_digest: prepared.permissions_digest,
             succession: Box::new(succession.clone()),
+            planned,
         };
         watcher.stages.end(StageState::Stopped, Some(detail));
         return checked.await;

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use nexus_gate::{Principal, RootOrigin};
 use nexus_manifest::AgentName;
 
+use crate::selftest::Example;
 use crate::template::InputParameter;
 
 /// What to forge.
@@ -16,6 +17,8 @@ pub struct Request {
     pub mode: Mode,
     /// What the agent's input is to hold. Not used in the mode source.
     pub inputs: Vec<InputParameter>,
+    /// What the agent is to answer. One that it does not answer so is not published.
+    pub examples: Vec<Example>,
     /// Do everything but publish.
     pub validate_only: bool,
     /// What set it going. What data has triggered starts with no permission.

@@ -70,7 +70,7 @@ pub use errors::{
     StartError,
 };
 pub use explain::Explanation;
-pub use gate::{Gate, MAX_ASKED_BYTES, Options};
+pub use gate::{Gate, MAX_ASKED_BYTES, Options, REHEARSAL};
 pub use ids::{ApprovalId, GrantId, IdError, InvocationId, Principal};
 pub use in_force::{InForce, PolicyChange, PolicySource};
 pub use judge::{LABELLED_EGRESS, REVEAL, WIDENED_PERMISSIONS};

@@ -352,6 +352,16 @@ impl Runtime {
         }
     }
 
+    /// An outcome as a caller would get it.
+    pub(crate) fn judged(
+        &self,
+        outcome: Outcome,
+        manifest: &nexus_manifest::Manifest,
+        limits: &HostLimits,
+    ) -> Outcome {
+        checked(outcome, manifest.output.as_ref(), limits)
+    }
+
     /// Instantiates a component and, if there is an input, calls its handler.
     pub(crate) async fn run_guest(
         &self,

@@ -227,14 +227,18 @@ impl Runtime {
         })
     }
 
-    /// Instantiates the component once, with all limits and no capability.
-    async fn try_out(&self, loaded: &Loaded, digest: Digest) -> Result<(), PrepareError> {
+    /// An invocation that belongs to no agent yet.
+    pub(crate) fn trial_of(
+        loaded: &Loaded,
+        digest: Digest,
+        principal: Principal,
+    ) -> (Arc<Invocation>, Arc<Context>) {
         let facts = Facts {
             id: InvocationId::new(),
             agent: loaded.manifest.name.clone(),
             component: digest,
             generation: 0,
-            principal: Principal::new("nexus"),
+            principal,
             root: RootOrigin::Interactive,
             chain: Vec::new(),
             chain_class: EffectClass::Read,
@@ -253,10 +257,16 @@ impl Runtime {
             labels: BTreeSet::new(),
         };
         let invocation = Invocation::new(facts, &loaded.limits, BTreeSet::new(), None);
+        (invocation, Arc::new(context))
+    }
+
+    /// Instantiates the component once, with all limits and no capability.
+    async fn try_out(&self, loaded: &Loaded, digest: Digest) -> Result<(), PrepareError> {
+        let (invocation, context) = Self::trial_of(loaded, digest, Principal::new("nexus"));
         let state = State::new(
             self.clone(),
             Arc::clone(&invocation),
-            Arc::new(context),
+            context,
             &loaded.limits,
             true,
         );

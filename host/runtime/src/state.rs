@@ -13,6 +13,7 @@ use crate::chain::Chain;
 use crate::invocation::{Invocation, Progress};
 use crate::limits::{HostLimits, Limit, Limiter};
 use crate::log::{Level, escape};
+use crate::rehearsal::Rehearsal;
 use crate::runtime::{Runtime, Services};
 use crate::{stored, wasi};
 
@@ -31,6 +32,8 @@ pub struct State {
     sequence: u64,
     /// Whether the instance is only tried out and may have no effect.
     trial: bool,
+    /// The world of an example, if there is no other.
+    rehearsal: Option<Arc<Rehearsal>>,
 }
 
 impl State {
@@ -53,7 +56,18 @@ impl State {
             calls_left: limits.host_calls,
             sequence: 0,
             trial,
+            rehearsal: None,
         }
+    }
+
+    pub(crate) fn rehearse(&mut self, rehearsal: Arc<Rehearsal>) {
+        self.rehearsal = Some(rehearsal);
+    }
+
+    /// The world of an example. To be asked by every capability before the gate: with it, nothing
+    /// happens outside.
+    pub fn rehearsal(&self) -> Option<Arc<Rehearsal>> {
+        self.rehearsal.clone()
     }
 
     /// Who acts, for whom, and how it came to be.

@@ -10,6 +10,7 @@ mod ensured;
 mod killed;
 mod reviewed;
 mod stage;
+mod tried;
 mod watched;
 
 use nexus_proto::v1;

@@ -24,7 +24,9 @@ async fn upload(client: &mut Client, peers: &[&str]) -> Result<v1::DeployAgentRe
 
 fn lines(permissions: &[v1::Permission]) -> Vec<&str> {
     let lines = permissions.iter();
-    lines.map(|permission| permission.display.as_str()).collect()
+    lines
+        .map(|permission| permission.display.as_str())
+        .collect()
 }
 
 async fn rollback(
@@ -148,10 +150,7 @@ async fn what_was_reviewed_against_another_generation_is_not_published() -> anyh
     let wider = upload(&mut client, &["one", "two", "three"]).await?;
     assert_eq!(wider.state(), Deployed::Review);
     // Meanwhile the live one is allowed less: the person was shown too small a step.
-    assert_eq!(
-        upload(&mut client, &["one"]).await?.state(),
-        Deployed::Live
-    );
+    assert_eq!(upload(&mut client, &["one"]).await?.state(), Deployed::Live);
     let accept = v1::AcceptAgentRequest {
         name: "agents/caller".to_owned(),
         permissions_digest: wider.permissions_digest,

@@ -33,6 +33,13 @@ const ATTEMPTS: usize = 16;
 /// Starts a call beside the guest.
 pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<Answer> {
     let sequence = state.next_sequence();
+    if let Some(rehearsal) = state.rehearsal() {
+        let (context, labels) = (state.context().clone(), state.labels());
+        let payload = bus::call_payload(None, &[], &input);
+        let action = bus::call_action(context, sequence, labels, &peer, payload);
+        rehearsal.plan(&action);
+        return Task::spawn(std::future::ready(Ok(Ok(rehearsal.answer(&peer)))));
+    }
     let call = Call {
         services: state.services().clone(),
         runtime: state.runtime().clone(),

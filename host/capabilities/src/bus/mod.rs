@@ -59,7 +59,7 @@ impl HostPeer for State {
             let reason = format!("the manifest has no peer permission for {name}");
             return Ok(Err(not_granted(self, reason)));
         }
-        if found.is_none() {
+        if found.is_none() && self.rehearsal().is_none() {
             return Ok(Err(Error::NotFound(format!(
                 "there is no agent {name} now"
             ))));
@@ -119,6 +119,9 @@ impl HostPending for State {
 
 /// Takes a listing through the gate.
 async fn listed(state: &mut State) -> Result<(), Error> {
+    if state.rehearsal().is_some() {
+        return Ok(());
+    }
     let sequence = state.next_sequence();
     let action = bus::list_action(state.context().clone(), sequence, state.labels());
     let payload = action.payload.clone();

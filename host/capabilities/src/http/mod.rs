@@ -10,6 +10,7 @@ use wasmtime::component::Resource;
 use crate::bindings::nexus::agent::http::{Host, HostOrigin, HostPending, Method, Response};
 use crate::bindings::nexus::agent::types::Error;
 use crate::error::{failed, lost, not_granted, refused};
+use crate::rehearsed;
 use crate::task::Task;
 
 pub use request::Request;
@@ -96,6 +97,19 @@ impl HostPending for State {
 fn start(state: &mut State, mut request: egress::Request) -> Pending {
     let sequence = state.next_sequence();
     let action = request.action(state.context().clone(), sequence, state.labels());
+    if let Some(rehearsal) = state.rehearsal() {
+        let (origin, method) = (request.origin(), request.method());
+        let mut grants = state.context().manifest.http(origin);
+        let answer = if grants.any(|grant| grant.allows(method, request.target())) {
+            Ok(rehearsed::response(&rehearsal, &request, &action))
+        } else {
+            let reason = format!("the manifest does not allow {method} {}", action.target);
+            Err(not_granted(state, reason))
+        };
+        return Pending {
+            task: Task::spawn(std::future::ready(answer)),
+        };
+    }
     let services = state.services().clone();
     let observer = state.observer();
     let labeller = state.labeller();

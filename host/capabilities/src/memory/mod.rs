@@ -9,6 +9,7 @@ use wasmtime::component::Resource;
 use crate::bindings::nexus::agent::memory::{Entry, Host, HostSpace, Page};
 use crate::bindings::nexus::agent::types::{Access, Error};
 use crate::error::{failed, not_granted, refused};
+use crate::rehearsed;
 
 /// The right to use one space.
 pub struct Space {
@@ -129,6 +130,11 @@ fn writable(state: &State, space: &Resource<Space>) -> wasmtime::Result<Result<S
 
 async fn get(state: &mut State, space: SpaceName, key: String) -> Result<Option<Entry>, Error> {
     let key = Key::new(space, key).map_err(failed)?;
+    if let Some(rehearsal) = state.rehearsal() {
+        let found = rehearsal.get(key.space(), key.as_str());
+        let key = key.as_str().to_owned();
+        return Ok(found.map(|found| entry(state, rehearsed::of(key, found))));
+    }
     let permit = check::<kind::MemoryRead>(state, &Call::Get(key.clone())).await?;
     let found = state
         .services()
@@ -146,6 +152,11 @@ async fn scan(
     after: Option<String>,
     limit: u32,
 ) -> Result<Page, Error> {
+    if let Some(rehearsal) = state.rehearsal() {
+        let (found, next) = rehearsed::scan(&rehearsal, &space, &prefix, after.as_deref(), limit);
+        let entries = found.into_iter().map(|found| entry(state, found)).collect();
+        return Ok(Page { entries, next });
+    }
     let range = Range::new(space, prefix, after, limit).map_err(failed)?;
     let permit = check::<kind::MemoryRead>(state, &Call::Scan(range.clone())).await?;
     let page = state
@@ -172,6 +183,10 @@ async fn put(
 ) -> Result<u64, Error> {
     let key = Key::new(space, key).map_err(failed)?;
     let value = sized(value)?;
+    if let Some(rehearsal) = state.rehearsal() {
+        rehearsed::plan(state, &rehearsal, &Call::Put(key.clone(), value.clone()));
+        return Ok(rehearsal.put(key.space(), key.as_str(), value.to_vec()));
+    }
     let permit = check::<kind::MemoryWrite>(state, &Call::Put(key.clone(), value.clone())).await?;
     let value = written(&permit, value);
     state
@@ -191,6 +206,13 @@ async fn put_if(
 ) -> Result<Option<u64>, Error> {
     let key = Key::new(space, key).map_err(failed)?;
     let value = sized(value)?;
+    if let Some(rehearsal) = state.rehearsal() {
+        let call = Call::PutIf(key.clone(), value.clone(), revision);
+        rehearsed::plan(state, &rehearsal, &call);
+        let found = rehearsal.get(key.space(), key.as_str());
+        return Ok((found.map(|(_, revision)| revision) == revision)
+            .then(|| rehearsal.put(key.space(), key.as_str(), value.to_vec())));
+    }
     let permit =
         check::<kind::MemoryWrite>(state, &Call::PutIf(key.clone(), value.clone(), revision))
             .await?;
@@ -205,6 +227,11 @@ async fn put_if(
 
 async fn delete(state: &mut State, space: SpaceName, key: String) -> Result<(), Error> {
     let key = Key::new(space, key).map_err(failed)?;
+    if let Some(rehearsal) = state.rehearsal() {
+        rehearsed::plan(state, &rehearsal, &Call::Delete(key.clone()));
+        rehearsal.delete(key.space(), key.as_str());
+        return Ok(());
+    }
     let permit = check::<kind::MemoryWrite>(state, &Call::Delete(key.clone())).await?;
     state
         .services()

@@ -26,6 +26,13 @@ impl HostSecret for State {
             Ok(name) => name,
             Err(error) => return Ok(Err(Error::Invalid(format!("{error}")))),
         };
+        if self.rehearsal().is_some() {
+            if self.context().manifest.secret(name.as_str()).is_none() {
+                let reason = format!("the manifest has no permission for the secret {name}");
+                return Ok(Err(not_granted(self, reason)));
+            }
+            return Ok(Ok(self.table.push(Secret { name })?));
+        }
         let sequence = self.next_sequence();
         let action = secret::open_action(self.context().clone(), sequence, self.labels(), &name);
         let services = self.services().clone();
@@ -58,6 +65,10 @@ impl vault_reveal::Host for State {
     ) -> wasmtime::Result<Result<String, Error>> {
         self.host_call()?;
         let name = self.table.get(&secret)?.name.clone();
+        if self.rehearsal().is_some() {
+            let reason = "nobody is shown a secret while a component is tried".to_owned();
+            return Ok(Err(not_granted(self, reason)));
+        }
         Ok(reveal(self, name, reason).await)
     }
 }

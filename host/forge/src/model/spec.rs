@@ -1,9 +1,14 @@
-use nexus_manifest::{AgentName, Manifest};
+use nexus_manifest::{AgentName, Manifest, Method};
+use nexus_runtime::Recorded;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use toml::Table;
 
 use super::answer;
+use crate::selftest::Example;
+
+/// Examples of a model that are tried.
+const MOST_EXAMPLES: usize = 4;
 
 /// What the model says of an agent. Anything else in the answer is refused.
 #[derive(Deserialize)]
@@ -18,13 +23,64 @@ struct Spec {
     config: Map<String, Value>,
     permissions: Vec<Value>,
     schedule: Option<Value>,
+    #[serde(default)]
+    examples: Vec<SpecExample>,
+}
+
+/// What the model says that the agent answers.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpecExample {
+    input: Value,
+    output: Option<Value>,
+    #[serde(default)]
+    responses: Vec<SpecResponse>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpecResponse {
+    method: String,
+    url: String,
+    status: Option<u16>,
+    body: Value,
+}
+
+impl SpecExample {
+    fn read(self) -> Result<Example, String> {
+        let mut world = nexus_runtime::Example {
+            input: self.input.to_string(),
+            ..nexus_runtime::Example::default()
+        };
+        for response in self.responses {
+            world.responses.push(Recorded {
+                method: response
+                    .method
+                    .parse::<Method>()
+                    .map_err(|error| format!("examples: {error}"))?,
+                url: response.url,
+                status: response.status.unwrap_or(200),
+                content_type: "application/json".to_owned(),
+                body: response.body.to_string(),
+            });
+        }
+        Ok(Example {
+            world,
+            output: self.output.filter(|output| !output.is_null()),
+            schema: None,
+        })
+    }
 }
 
 /// Makes the manifest of `agent` from a model's answer; the error says, for the
 /// model too, what is wrong with it.
-pub(crate) fn manifest(agent: &AgentName, answer: &str) -> Result<(String, Manifest), String> {
+pub(crate) fn manifest(
+    agent: &AgentName,
+    answer: &str,
+) -> Result<(String, Manifest, Vec<Example>), String> {
     let object = answer::object(answer).ok_or("the answer holds no JSON object")?;
     let spec: Spec = serde_json::from_str(object).map_err(|error| error.to_string())?;
+    let examples: Vec<_> = spec.examples.into_iter().take(MOST_EXAMPLES).collect();
     let mut table = Table::from_iter([
         ("format".to_owned(), 1.into()),
         ("name".to_owned(), agent.as_str().into()),
@@ -48,7 +104,8 @@ pub(crate) fn manifest(agent: &AgentName, answer: &str) -> Result<(String, Manif
     }
     let text = toml::to_string(&table).map_err(|error| error.to_string())?;
     let manifest = Manifest::parse(&text).map_err(|error| error.to_line())?;
-    Ok((text, manifest))
+    let examples = examples.into_iter().map(SpecExample::read);
+    Ok((text, manifest, examples.collect::<Result<_, _>>()?))
 }
 
 /// Models write null for what they leave out; TOML has no such value.
@@ -80,7 +137,7 @@ mod tests {
         let answer = r#"Of course: {"summary": "s\"]\n[x]", "input": {"type": "object"}, "output": null,
             "permissions": [{"http": {"origin": "https://a.example", "methods": ["GET"], "paths": ["/x"], "reads": null}}]}"#;
         match manifest(&name(), answer) {
-            Ok((_, manifest)) => {
+            Ok((_, manifest, _)) => {
                 assert_eq!(manifest.name.as_str(), "tracker");
                 assert_eq!(manifest.summary, "s\"]\n[x]");
                 assert_eq!(manifest.permissions.len(), 1);

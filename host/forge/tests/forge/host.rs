@@ -130,6 +130,7 @@ pub(crate) fn request(agent: &str, words: &str, mode: Mode) -> Request {
         words: words.to_owned(),
         mode,
         inputs: Vec::new(),
+        examples: Vec::new(),
         validate_only: false,
         root: RootOrigin::Interactive,
         principal: anna(),

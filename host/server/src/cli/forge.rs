@@ -15,6 +15,7 @@ use tonic::Streaming;
 use super::{
     args::{Forge, ForgeCreate, ForgeWhat, Mode},
     connection::Client,
+    examples,
     exit::Exit,
     failure::Misuse,
     output::Output,
@@ -245,6 +246,11 @@ fn request(arguments: ForgeWhat) -> anyhow::Result<ForgeAgentRequest> {
             .map(read)
             .transpose()?
             .unwrap_or_default(),
+        examples: arguments
+            .examples
+            .iter()
+            .map(|file| examples::read(file))
+            .collect::<anyhow::Result<_>>()?,
         ..ForgeAgentRequest::default()
     })
 }

@@ -10,6 +10,7 @@ pub(crate) mod audit;
 pub(crate) mod connection;
 mod doctor;
 mod edit;
+mod examples;
 pub(crate) mod exit;
 pub(crate) mod failure;
 mod forge;

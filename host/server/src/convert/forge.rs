@@ -63,6 +63,7 @@ fn detail(detail: &Detail) -> v1::forge_event::Detail {
             manifest,
             permissions_digest,
             succession,
+            planned,
         } => Wire::Review(v1::NeedsReview {
             approval: format!("approvals/{approval}"),
             permissions: permissions(manifest),
@@ -72,6 +73,7 @@ fn detail(detail: &Detail) -> v1::forge_event::Detail {
                 succession.generation,
                 succession.widens,
             )),
+            planned: planned.clone(),
         }),
         Detail::Component {
             digest,
@@ -81,6 +83,10 @@ fn detail(detail: &Detail) -> v1::forge_event::Detail {
             component_digest: digest.to_string(),
             size_bytes: *size as u64,
             imports: imports.clone(),
+        }),
+        Detail::Tested(tested) => Wire::Tested(v1::TestedExamples {
+            examples: u32::try_from(tested.examples).unwrap_or(u32::MAX),
+            planned: tested.planned.clone(),
         }),
         Detail::Published(live) => Wire::Published(agent(live)),
         Detail::NotPublished { reason, digest } => Wire::NotPublished(v1::NotPublished {

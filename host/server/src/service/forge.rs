@@ -1,5 +1,6 @@
 //! `ForgeService`: words in, events out, and at their end an agent.
 
+mod examples;
 mod named;
 
 use std::sync::{Arc, OnceLock};
@@ -297,6 +298,7 @@ fn forging(request: v1::ForgeAgentRequest, caller: &Caller) -> Result<ForgeReque
             .map(input)
             .collect::<Result<_, _>>()?,
         root: origin(caller, request.root_origin())?,
+        examples: examples::read(&request.examples)?,
         words: request.words,
         validate_only: request.validate_only,
         decides: caller.role.decides(),

@@ -95,6 +95,9 @@ pub(crate) struct ForgeWhat {
     /// Forge from this Rust source
     #[arg(long, value_name = "FILE", requires = "manifest")]
     pub(crate) source: Option<PathBuf>,
+    /// Publish only if the agent answers the examples in this JSON file as it says (repeatable)
+    #[arg(long = "example", value_name = "FILE")]
+    pub(crate) examples: Vec<PathBuf>,
     /// Take the permissions and limits from this agent.toml
     #[arg(long, value_name = "FILE", requires = "source")]
     pub(crate) manifest: Option<PathBuf>,

@@ -42,6 +42,7 @@ pub(crate) fn event(event: &ForgeEvent) -> String {
             text.push_str("  a person has to accept what it may do:\n");
             text.push_str(&agent::permissions(&review.permissions));
             text.push_str(&agent::permission_diff(review.permission_diff.as_ref()));
+            text.push_str(&planned(&review.planned));
             let _ = writeln!(
                 text,
                 "  `nexus approvals approve {}` shows and accepts it",
@@ -56,6 +57,14 @@ pub(crate) fn event(event: &ForgeEvent) -> String {
                 line(&component.component_digest),
                 line(&component.imports.join(", "))
             );
+        }
+        Some(Detail::Tested(tested)) => {
+            let _ = writeln!(
+                text,
+                "  {} examples answered as they had to be",
+                tested.examples
+            );
+            text.push_str(&planned(&tested.planned));
         }
         Some(Detail::Published(published)) => {
             let _ = writeln!(
@@ -79,6 +88,15 @@ pub(crate) fn event(event: &ForgeEvent) -> String {
             let _ = writeln!(text, "  {}", block(failure));
         }
         None => {}
+    }
+    text
+}
+
+/// What an agent would have done in its examples.
+fn planned(planned: &[String]) -> String {
+    let mut text = String::new();
+    for effect in planned {
+        let _ = writeln!(text, "  would have done: {}", line(effect));
     }
     text
 }

@@ -23,6 +23,21 @@ pub(super) fn digest(request: &v1::ForgeAgentRequest) -> Digest {
             .iter()
             .map(v1::InputParameter::encode_to_vec),
     );
+    parts.push((request.examples.len() as u64).to_be_bytes().to_vec());
+    for example in &request.examples {
+        // Its one map is written in its order.
+        let mut answers: Vec<_> = example.answers.iter().collect();
+        answers.sort();
+        let rest = v1::ForgeExample {
+            answers: Default::default(),
+            ..example.clone()
+        };
+        parts.push(rest.encode_to_vec());
+        parts.push((answers.len() as u64).to_be_bytes().to_vec());
+        for (agent, answer) in answers {
+            parts.extend([agent.clone().into_bytes(), answer.clone().into_bytes()]);
+        }
+    }
     // A map has no order of its own.
     let mut set: Vec<_> = request.set.iter().collect();
     set.sort();
