@@ -25,6 +25,7 @@ mod stages;
 mod stop;
 pub mod template;
 pub mod toolchain;
+mod trigger;
 
 pub use build::Diagnostic;
 pub use event::{Detail, Event, NotPublished, Stage, StageState};

@@ -12,7 +12,7 @@ use nexus_runtime::{
     CompileError, Generation, PrepareError, Prepared, Publish, PublishError, Runtime, Succession,
 };
 use nexus_store::Commit;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::{oneshot, watch};
 use tonic::Status;
 
@@ -107,7 +107,10 @@ impl Change {
         match self {
             Self::Upload(prepared, publish) => {
                 let root = RootOrigin::Interactive;
-                let origin = Map::from_iter([("mode".to_owned(), json!("upload"))]);
+                let origin = match &publish.lineage {
+                    Some(Value::Object(lineage)) => lineage.clone(),
+                    _ => Map::from_iter([("mode".to_owned(), json!("upload"))]),
+                };
                 let succession = runtime.succession(&prepared.manifest, &publish.owner, root);
                 prepared.action(&publish.owner, root, origin, &succession)
             }

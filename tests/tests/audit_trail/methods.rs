@@ -43,7 +43,11 @@ const READS: [&str; 27] = [
 ];
 
 /// Methods whose record another test looks at, and which.
-const ELSEWHERE: [(&str, &str); 2] = [
+const ELSEWHERE: [(&str, &str); 3] = [
+    (
+        "ForgeService.TriggerHotReload",
+        "what_was_built_while_hot_reload_was_off_goes_live_when_it_is_triggered",
+    ),
     (
         "ApprovalService.DeleteGrant",
         "host/gate/tests/gate/standing.rs: `grant_deleted`",

@@ -11,6 +11,7 @@ mod owners;
 mod reviews;
 mod tls;
 mod tokens;
+mod trigger;
 
 use nexus_proto::v1;
 use nexus_tests::{Client, guests};

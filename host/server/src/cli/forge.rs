@@ -6,9 +6,10 @@ use anyhow::Context as _;
 use nexus_proto::v1::{
     Agent, CancelForgeRequest, EnsureAgentRequest, ForgeAgentRequest, ForgeEvent, GetForgeRequest,
     GetHotReloadRequest, ListForgedAgentsRequest, ListForgesRequest, SetHotReloadRequest,
-    WatchForgeRequest, forge,
+    TriggerHotReloadRequest, WatchForgeRequest, forge,
     forge_event::{Detail, State},
     not_published::Reason,
+    trigger_hot_reload_response,
 };
 use tonic::Streaming;
 
@@ -89,8 +90,23 @@ pub(crate) async fn run(command: Forge, client: &Client, output: &Output) -> any
             }
             output.list("forgedAgents", &forged, view::list)?;
         }
+        Forge::Trigger { name } => return trigger(name, client, output).await,
     }
     Ok(Exit::Success)
+}
+
+async fn trigger(name: String, client: &Client, output: &Output) -> anyhow::Result<Exit> {
+    let request = TriggerHotReloadRequest {
+        name: format!("agents/{name}"),
+        ..TriggerHotReloadRequest::default()
+    };
+    let answer = client.forge().trigger_hot_reload(request).await?;
+    let answer = answer.get_ref();
+    output.message(answer, view::triggered)?;
+    Ok(match answer.state() {
+        trigger_hot_reload_response::State::Review => Exit::Waiting,
+        _ => Exit::Success,
+    })
 }
 
 async fn switch(enabled: bool, client: &Client, output: &Output) -> anyhow::Result<()> {

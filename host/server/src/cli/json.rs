@@ -54,6 +54,7 @@ named!(
     Policy,
     Secret,
     Token,
+    TriggerHotReloadResponse,
 );
 
 static POOL: LazyLock<Option<DescriptorPool>> =

@@ -2,6 +2,7 @@
 
 mod examples;
 mod named;
+mod trigger;
 
 use std::sync::{Arc, OnceLock};
 
@@ -202,6 +203,20 @@ impl ForgeService for Forging {
         Ok(Response::new(hot_reload(
             set.map_err(|error| Fault::internal(&error))?,
         )))
+    }
+
+    async fn trigger_hot_reload(
+        &self,
+        request: Request<v1::TriggerHotReloadRequest>,
+    ) -> Result<Response<v1::TriggerHotReloadResponse>, Status> {
+        let caller = caller(&request)?;
+        unlocked(&self.host)?;
+        let triggering = trigger::trigger(self.host.clone(), request.into_inner(), caller);
+        // A client that leaves does not stop it halfway.
+        let triggered = tokio::spawn(triggering).await;
+        triggered
+            .map_err(|error| Fault::internal(&error))?
+            .map(Response::new)
     }
 
     async fn list_forged_agents(

@@ -49,6 +49,11 @@ pub(crate) enum Forge {
         /// The forge's id
         id: String,
     },
+    /// Publish what was forged last under a name, though hot reload is off
+    Trigger {
+        /// Name the agent
+        name: String,
+    },
 }
 
 const FORGE_EXIT_CODES: &str = "\

@@ -2,8 +2,10 @@ use std::fmt::Write as _;
 
 use nexus_proto::v1::{
     Diagnostics, EnsureAgentResponse, Forge, ForgeEvent, ForgedAgent, HotReload, NeedsParameters,
+    TriggerHotReloadResponse,
     forge_event::{Detail, State},
     not_published::Reason,
+    trigger_hot_reload_response,
 };
 
 use super::agent;
@@ -76,7 +78,7 @@ pub(crate) fn event(event: &ForgeEvent) -> String {
         }
         Some(Detail::NotPublished(not)) => text.push_str(match not.reason() {
             Reason::HotReloadOff => {
-                "  built and kept; hot reload is off, `nexus forge enable` switches it on\n"
+                "  built and kept; hot reload is off, `nexus forge trigger` publishes it, `nexus forge enable` switches it on\n"
             }
             Reason::ValidateOnly | Reason::Unspecified => "  built and checked; not published\n",
         }),
@@ -99,6 +101,18 @@ fn planned(planned: &[String]) -> String {
         let _ = writeln!(text, "  would have done: {}", line(effect));
     }
     text
+}
+
+/// What a trigger came to.
+pub(crate) fn triggered(answer: &TriggerHotReloadResponse) -> String {
+    if answer.state() == trigger_hot_reload_response::State::Review {
+        let approval = line(id(&answer.approval));
+        return format!(
+            "a person has to accept what it may do:\n{}`nexus approvals approve {approval}` shows and accepts it\n",
+            agent::permissions(&answer.permissions)
+        );
+    }
+    answer.agent.as_ref().map(agent::full).unwrap_or_default()
 }
 
 fn diagnostics(found: &Diagnostics) -> String {
