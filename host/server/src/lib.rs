@@ -11,6 +11,7 @@ mod demo;
 mod doors;
 mod fault;
 mod forges;
+mod gateway;
 mod head;
 pub mod host;
 pub mod keys;

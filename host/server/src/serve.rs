@@ -25,7 +25,8 @@ use tower::Layer as _;
 
 use crate::auth::AuthLayer;
 use crate::config::{self, Config};
-use crate::doors::{Tls, incoming};
+use crate::doors::{Names, Tls, incoming};
+use crate::gateway::GatewayLayer;
 use crate::head::HeadLayer;
 use crate::host::Host;
 use crate::policy::HostPolicy;
@@ -33,11 +34,11 @@ use crate::requests::Requests;
 use crate::service;
 
 /// The largest request message; components travel in chunks.
-const MAX_MESSAGE: usize = 4 << 20;
+pub(crate) const MAX_MESSAGE: usize = 4 << 20;
 /// Streams of one connection at once.
 const MAX_STREAMS: u32 = 1024;
 /// Bytes of request headers.
-const MAX_HEADERS: u32 = 16 << 10;
+pub(crate) const MAX_HEADERS: u32 = 16 << 10;
 
 /// What the command line says of serving.
 #[derive(Debug, Clone, Default)]
@@ -127,6 +128,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let served = tokio::spawn(run(
         host.clone(),
         config.server,
+        config.model.is_some(),
         listener,
         tls,
         stop.clone(),
@@ -161,6 +163,7 @@ fn tls(config: &config::Server) -> anyhow::Result<Option<Tls>> {
 async fn run(
     host: Host,
     config: config::Server,
+    model: bool,
     listener: TcpListener,
     tls: Option<Tls>,
     stop: CancellationToken,
@@ -176,6 +179,7 @@ async fn run(
     };
     let head = HeadLayer::new(host.services.audit.clone());
     let auth = AuthLayer::new(host.tokens.clone(), &config);
+    let gateway = GatewayLayer::new(Names::configured(&config), model)?;
     let services = &host.services;
     macro_rules! service {
         ($server:ident, $service:expr) => {
@@ -245,8 +249,9 @@ async fn run(
         ));
     Server::builder()
         .layer(tower::layer::layer_fn(move |inner| {
-            auth.layer(head.layer(inner))
+            gateway.layer(auth.layer(head.layer(inner)))
         }))
+        .accept_http1(true)
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))

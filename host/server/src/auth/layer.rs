@@ -53,13 +53,9 @@ struct Pass {
 impl AuthLayer {
     /// A layer that knows these tokens, with the limits of this configuration.
     pub(crate) fn new(tokens: Tokens, config: &config::Server) -> Self {
-        let names = match config.certificate {
-            Some(_) => Names::any(),
-            None => Names::of(&config.names),
-        };
         Self(Arc::new(Doors {
             tokens,
-            names,
+            names: Names::configured(config),
             load: Load::new(config.concurrent_calls, config.concurrent_streams),
             failures: Failures::default(),
             calls_per_second: Some(config.calls_per_second).filter(|calls| *calls > 0),

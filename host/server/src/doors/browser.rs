@@ -1,8 +1,10 @@
-//! What a browser can be made to send by a page that its user only looks at. None of it is gRPC, and
-//! all of it is refused before anything is read: a page must not reach the host by a name that
-//! somebody pointed at this machine, nor by a form or a script on another site.
+//! What a browser can be made to send by a page that its user only looks at. None of it is gRPC, nor
+//! JSON as the host takes it, and all of it is refused before anything is read: a page must not reach
+//! the host by a name that somebody pointed at this machine, nor by a form or a script on another site.
 
-use http::{HeaderMap, Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, Version, header};
+
+use crate::config;
 
 /// The names by which the host may be called, besides `localhost` and bare addresses.
 #[derive(Debug, Clone, Default)]
@@ -15,35 +17,53 @@ pub(crate) struct Names {
 pub(crate) type Refusal = (StatusCode, &'static str);
 
 impl Names {
-    /// For a listener without TLS: the names that the operator has given, and no others.
-    pub(crate) fn of(names: &[String]) -> Self {
+    /// Of a listener: any name under a certificate, which answers for it; else those of the
+    /// configuration.
+    pub(crate) fn configured(config: &config::Server) -> Self {
+        match config.certificate {
+            Some(_) => Self { named: None },
+            None => Self::of(&config.names),
+        }
+    }
+
+    /// The names that the operator has given, and no others.
+    fn of(names: &[String]) -> Self {
         let named = names.iter().map(|name| name.to_ascii_lowercase());
         Self {
             named: Some(named.collect()),
         }
     }
 
-    /// For a listener with TLS.
-    pub(crate) fn any() -> Self {
-        Self { named: None }
-    }
-
-    /// Refuses what no gRPC client sends.
-    pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+    /// Refuses what a page has had sent, and what calls the host by a name that is not its own: all
+    /// the names that a request gives have to be.
+    pub(crate) fn check_sender<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
         let headers = request.headers();
         if let Some(reason) = by_a_page(headers) {
             return Err((StatusCode::FORBIDDEN, reason));
         }
-        let host = match request.uri().authority() {
-            Some(authority) => Some(authority.as_str()),
-            None => headers
-                .get(header::HOST)
-                .and_then(|host| host.to_str().ok()),
-        };
-        if !host.is_some_and(|host| self.is_ours(host)) {
+        let hosts = headers.get_all(header::HOST).iter();
+        let hosts = hosts.map(|host| host.to_str().unwrap_or_default());
+        let authority = request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str());
+        let mut names = authority.into_iter().chain(hosts).peekable();
+        if names.peek().is_none() || !names.all(|name| self.is_ours(name)) {
             return Err((
                 StatusCode::FORBIDDEN,
                 "this host is not called by that name; use its address, or add the name to `names` under [server]",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Refuses what no gRPC client sends.
+    pub(crate) fn check<B>(&self, request: &Request<B>) -> Result<(), Refusal> {
+        self.check_sender(request)?;
+        if request.version() < Version::HTTP_2 {
+            return Err((
+                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+                "gRPC calls are sent over HTTP/2; what there is in JSON is below /v1/",
             ));
         }
         if request.method() != Method::POST {
@@ -52,7 +72,8 @@ impl Names {
                 "gRPC calls are POST requests",
             ));
         }
-        let content = headers
+        let content = request
+            .headers()
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok());
         if !content.is_some_and(is_grpc) {
@@ -90,16 +111,10 @@ fn by_a_page(headers: &HeaderMap) -> Option<&'static str> {
     if sent("origin") || sent("referer") {
         return Some("a page in a browser may not call this host");
     }
-    let fetched = [
-        "sec-fetch-site",
-        "sec-fetch-mode",
-        "sec-fetch-dest",
-        "cookie",
-    ];
-    fetched
-        .into_iter()
-        .any(sent)
-        .then_some("a browser may not call this host")
+    let fetched = headers
+        .keys()
+        .any(|name| name.as_str().starts_with("sec-fetch-"));
+    (fetched || sent("cookie")).then_some("a browser may not call this host")
 }
 
 /// `application/grpc`, with or without what it carries. gRPC-Web is another protocol.

@@ -1,5 +1,6 @@
 //! Connections on their way to the services.
 
+use std::future::Future as _;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,6 +12,7 @@ use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,6 +22,9 @@ use super::tls::Tls;
 
 /// What a handshake may take. Who has not got through by then has no token to show either.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Bytes after which it is known which version of HTTP is spoken: the preface of HTTP/2. Until then
+/// nothing else looks at the clock.
+const PREFACE: usize = 24;
 
 /// Where a request comes from, in its extensions.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +34,8 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 pub(crate) struct Connection {
     stream: Transport,
     peer: Peer,
+    /// How much is still to be heard, and until when; gone as soon as it was.
+    silent: Option<(usize, Pin<Box<Sleep>>)>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -87,6 +94,7 @@ pub(crate) fn incoming(
                 let connection = Connection {
                     stream,
                     peer: Peer(peer),
+                    silent: Some((PREFACE, Box::pin(tokio::time::sleep(HANDSHAKE)))),
                     _place: place,
                 };
                 // The host is stopping.
@@ -112,10 +120,21 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
+        let before = buffer.filled().len();
+        let read = match &mut self.stream {
             Transport::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        };
+        let Some((left, until)) = &mut self.silent else {
+            return read;
+        };
+        *left = left.saturating_sub(buffer.filled().len() - before);
+        if *left == 0 {
+            self.silent = None;
+        } else if read.is_pending() && until.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        read
     }
 }
 

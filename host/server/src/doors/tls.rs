@@ -104,7 +104,7 @@ fn read(certificate: &Path, key: &Path, clients: Option<&Path>) -> anyhow::Resul
             key.display()
         )
     })?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }
 
