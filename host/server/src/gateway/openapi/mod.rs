@@ -90,6 +90,10 @@ fn operation(
                 .get_field_by_name(field)
                 .map(|field| comments.of_field(&field))
                 .unwrap_or_default();
+            let words = match name == field {
+                true => words,
+                false => format!("The id in {words}"),
+            };
             json!({
                 "name": name, "in": "path", "required": true, "description": words,
                 "schema": { "type": "string" },
