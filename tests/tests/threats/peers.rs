@@ -73,6 +73,11 @@ async fn t17_a_peer_that_was_exchanged_is_asked_about_before_it_is_called() -> a
     passes(&mut client, "boss").await?;
     passes(&mut client, "chief").await?;
 
+    let known = v1::GetAgentRequest {
+        name: "agents/clerk".to_owned(),
+        ..v1::GetAgentRequest::default()
+    };
+    let known = client.agents.get_agent(known).await?.into_inner();
     let runs = runs_of_clerk(&mut client).await?;
     clerk(
         &mut client,
@@ -90,6 +95,8 @@ async fn t17_a_peer_that_was_exchanged_is_asked_about_before_it_is_called() -> a
     let back = v1::RollbackAgentRequest {
         name: "agents/clerk".to_owned(),
         generation: 1,
+        // It may do what the live one may not.
+        permissions_digest: known.permissions_digest,
         ..v1::RollbackAgentRequest::default()
     };
     client.agents.rollback_agent(back).await?;
