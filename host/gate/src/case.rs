@@ -11,7 +11,7 @@ use crate::judge::consider;
 use crate::policy::{Answer, Policy};
 use crate::question::{Facts, Question};
 use crate::sketch::{Sketch, SketchError};
-use crate::{ActionKind, Context, EffectClass, InvocationId, Label, Principal, RootOrigin};
+use crate::{ActionKind, Context, EffectClass, InvocationId, Label, Principal, RootOrigin, kind};
 
 /// One case. What it leaves out is as harmless as can be.
 #[derive(Debug, Clone, Deserialize)]
@@ -132,7 +132,7 @@ static NOBODY: std::sync::LazyLock<Arc<Manifest>> = std::sync::LazyLock::new(|| 
 impl Case {
     /// Whether the policy says what is expected.
     pub fn check(&self, policy: &Policy) -> Result<(), Missed> {
-        let (actual, policies) = match consider(policy, &self.question()?) {
+        let (actual, policies) = match consider(policy, &self.question(policy)?) {
             Answer::Refused { errors, .. } if !errors.is_empty() => {
                 return Err(Missed::Errors(errors));
             }
@@ -158,7 +158,7 @@ impl Case {
         Ok(())
     }
 
-    fn question(&self) -> Result<Question, SketchError> {
+    fn question(&self, policy: &Policy) -> Result<Question, SketchError> {
         let context = Context {
             agent: self.agent.clone(),
             component: Digest::of(b""),
@@ -178,10 +178,15 @@ impl Case {
             headers: self.headers.clone(),
             ..Sketch::new(&*self.capability, &*self.verb, &*self.target)
         };
-        let action = sketch.action(Arc::new(context))?;
+        let mut action = sketch.action(Arc::new(context))?;
         let facts = Facts {
             first_use: self.first_use,
         };
+        let known = kind::find(self.kind, &self.capability, &self.verb);
+        if known.is_some_and(|known| (known.raisable)()) {
+            let named = policy.class(|| Question::of(&action, facts));
+            action.class = action.class.max(named);
+        }
         Ok(Question {
             free_permissions: self.free_permissions,
             ..Question::of(&action, facts)

@@ -33,14 +33,18 @@ impl Gate {
     pub fn explain(&self, mut action: Action) -> Explanation {
         let policy = self.policy();
         let known = kind::find(action.kind, action.capability, &action.verb);
+        let facts = self.inner.known.look(&action).facts;
         let uncovered = match known {
             Some(known) => {
                 action.class = action.class.max((known.class_of)(&action));
+                if (known.raisable)() {
+                    let named = policy.class(|| Question::of(&action, facts));
+                    action.class = action.class.max(named);
+                }
                 (known.covered)(&action).err()
             }
             None => Some("there is no such action".to_owned()),
         };
-        let facts = self.inner.known.look(&action).facts;
         let question = Question::of(&action, facts);
         let answer = consider(&policy, &question);
         let asks = matches!(&answer, Answer::Permitted { approvals, .. } if *approvals > 0);

@@ -20,7 +20,7 @@ use crate::judge::judge;
 use crate::kind::Kind;
 use crate::known::{Introduction, Known};
 use crate::lock::Lock;
-use crate::observer::{Anyone, Approvers, Floor, Observer, OpenFloor};
+use crate::observer::{Anyone, Approvers, Floor, Observer, OpenFloor, SelfApproval};
 use crate::permit::{Grant, Permit};
 use crate::policy::{Answer, Policy, PolicyVersion};
 use crate::question::Question;
@@ -57,14 +57,14 @@ pub struct Options {
     /// How long a question stays open, and its answer usable.
     pub deadline: Duration,
     /// Whether the one who started an invocation may approve its actions.
-    pub self_approval: bool,
+    pub self_approval: SelfApproval,
     /// Whether people are asked as well on behalf of what the clock or arriving data began. Without
     /// it such an action is refused as unattended.
     pub queue_unattended: bool,
 }
 
 impl Options {
-    /// An open floor, a day to answer, and self-approval, as fits a host with one principal.
+    /// An open floor, and a day to answer.
     pub fn new(store: Arc<dyn Store>, audit: Audit, vault: Vault, policy: Policy) -> Self {
         Self {
             store,
@@ -77,7 +77,7 @@ impl Options {
             lock: Lock::default(),
             shapes: Arc::new(Fixed),
             deadline: Duration::from_secs(24 * 60 * 60),
-            self_approval: true,
+            self_approval: SelfApproval::Auto,
             queue_unattended: false,
         }
     }
@@ -108,7 +108,7 @@ pub(crate) struct Inner {
     pub(crate) lock: Lock,
     pub(crate) shapes: Arc<dyn Shapes>,
     pub(crate) deadline: Duration,
-    pub(crate) self_approval: bool,
+    pub(crate) self_approval: SelfApproval,
     pub(crate) queue_unattended: bool,
     pub(crate) runtime: Handle,
     pub(crate) watchers: broadcast::Sender<Approval>,
@@ -182,6 +182,7 @@ impl Gate {
             .cancel_leftovers()
             .await
             .map_err(OpenError::Leftovers)?;
+        inner.sweep_grants().await;
         inner
             .runtime
             .spawn(timer::run(Arc::downgrade(&inner), timer));
@@ -318,6 +319,11 @@ impl Inner {
         }
         // Only ever raised: what the caller says is a lower bound.
         action.class = action.class.max(class::class_of::<K>(action));
+        let sighting = self.known.look(action);
+        if class::raisable::<K>() {
+            let named = policy.class(|| Question::of(action, sighting.facts));
+            action.class = action.class.max(named);
+        }
         let canonical = action
             .canonical(&policy.version())
             .map_err(|error| Refusal::Invalid(error.to_string()))?;
@@ -327,7 +333,6 @@ impl Inner {
         };
         grants::check::<K>(action).map_err(|reason| forbid(&[], reason))?;
         self.floor(action).map_err(|reason| forbid(&[], reason))?;
-        let sighting = self.known.look(action);
         match &*judge(policy, Question::of(action, sighting.facts)) {
             Answer::Permitted {
                 approvals,

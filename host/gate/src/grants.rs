@@ -34,7 +34,7 @@ pub(crate) fn http_target(text: &str) -> Option<(Origin, Target)> {
 }
 
 /// The space of a memory action.
-fn space(target: &str) -> &str {
+pub(crate) fn space(target: &str) -> &str {
     target.split_once('/').map_or(target, |(space, _)| space)
 }
 
@@ -78,21 +78,22 @@ fn bus(action: &Action) -> Result<(), String> {
         .target
         .parse()
         .map_err(|_| format!("{:?} is not an agent's name", action.target))?;
-    let tags: Vec<Tag> = action.payload.fields["tags"]
-        .as_array()
-        .map(|tags| {
-            tags.iter()
-                .filter_map(|tag| tag.as_str()?.parse().ok())
-                .collect()
-        })
-        .unwrap_or_default();
-    if action.context.manifest.peer(&peer, &tags) {
+    if action.context.manifest.peer(&peer, &tags(action)) {
         Ok(())
     } else {
         Err(format!(
             "the manifest has no peer permission for {peer} or one of its tags"
         ))
     }
+}
+
+/// The tags of the peer that a call goes to.
+pub(crate) fn tags(action: &Action) -> Vec<Tag> {
+    let tags = action.payload.fields["tags"].as_array();
+    tags.into_iter()
+        .flatten()
+        .filter_map(|tag| tag.as_str()?.parse().ok())
+        .collect()
 }
 
 fn vault(action: &Action) -> Result<(), String> {

@@ -42,6 +42,7 @@ macro_rules! kinds {
             capability: <$name as Kind>::CAPABILITY,
             verbs: <$name as Kind>::VERBS,
             class_of: class::class_of::<$name>,
+            raisable: class::raisable::<$name>,
             covered: grants::check::<$name>,
         },)*];
     };
@@ -54,6 +55,8 @@ pub(crate) struct Known {
     verbs: &'static [&'static str],
     /// The least class of an action of this kind.
     pub(crate) class_of: fn(&Action) -> EffectClass,
+    /// Whether it can be of a stricter class.
+    pub(crate) raisable: fn() -> bool,
     /// Whether the manifest covers an action of this kind.
     pub(crate) covered: fn(&Action) -> Result<(), String>,
 }

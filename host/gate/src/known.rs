@@ -8,7 +8,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
-use nexus_manifest::{AgentName, Digest, Manifest, PeerPermission, Permission};
+use nexus_manifest::{AgentName, Digest, Manifest, Peer, PeerPermission, Permission};
 use nexus_store::{Commit, ReadError, Scan, Store, Table};
 use serde::{Deserialize, Serialize};
 
@@ -145,7 +145,7 @@ impl Known {
         let place = format!("bus {}", action.target);
         let callee = callee(action);
         let named = action.context.manifest.permissions.iter().any(|permission| {
-            matches!(permission, Permission::Peer(PeerPermission::Agent(name)) if name.as_str() == action.target)
+            matches!(permission, Permission::Peer(PeerPermission { peer: Peer::Agent(name), .. }) if name.as_str() == action.target)
         });
         let (met, same) = {
             let agents = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -46,6 +46,7 @@ mod payload;
 mod permit;
 mod policy;
 mod question;
+mod raise;
 mod rates;
 mod receipt;
 mod records;
@@ -78,7 +79,7 @@ pub use kind::Kind;
 pub use known::{Callee, Introductions};
 pub use lock::{Engaged, Lock, Locked, Pass};
 pub use nonce::Nonce;
-pub use observer::{Anyone, Approvers, Floor, Observer, OpenFloor};
+pub use observer::{Anyone, Approvers, Floor, Observer, OpenFloor, SelfApproval};
 pub use payload::{EncodingError, Part, Payload};
 pub use permit::Permit;
 pub use policy::{

@@ -42,6 +42,22 @@ pub trait Approvers: Send + Sync + 'static {
     /// Whether this principal may decide approvals. Asked when a decision is taken and again when the
     /// effect starts.
     fn may_decide(&self, principal: &crate::Principal) -> bool;
+
+    /// Whether anybody but this principal may decide approvals now.
+    fn may_another(&self, principal: &crate::Principal) -> bool;
+}
+
+/// Whether the one who started an invocation may approve its actions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SelfApproval {
+    /// As long as nobody else may decide: a host of one person stays of use, and becomes one of four
+    /// eyes with the second.
+    #[default]
+    Auto,
+    /// Always.
+    Allowed,
+    /// Never.
+    Refused,
 }
 
 /// Whoever was let in to decide may.
@@ -51,6 +67,10 @@ pub struct Anyone;
 impl Approvers for Anyone {
     fn may_decide(&self, _: &crate::Principal) -> bool {
         true
+    }
+
+    fn may_another(&self, _: &crate::Principal) -> bool {
+        false
     }
 }
 

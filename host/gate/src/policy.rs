@@ -11,7 +11,9 @@ use cedar_policy::{
 use nexus_manifest::Digest;
 use serde::{Deserialize, Serialize};
 
+use crate::EffectClass;
 use crate::question::Question;
+use crate::raise::{Raises, class_named};
 use crate::shape;
 use crate::sight::Sight;
 
@@ -71,6 +73,14 @@ pub enum PolicyError {
     /// Two policies have one `@id`.
     #[error("two policies have the id {0:?}")]
     DuplicateId(String),
+    /// A rule that names a class is not written as one.
+    #[error("the policy {id:?} names a class: {why}")]
+    Class {
+        /// Which.
+        id: String,
+        /// What to write.
+        why: String,
+    },
     /// It has templates, which have nothing here to be linked with.
     #[error("the policy has the template {0:?}; write it for a named principal and resource")]
     Template(String),
@@ -120,6 +130,8 @@ pub struct Policy {
     version: PolicyVersion,
     text: String,
     policies: PolicySet,
+    /// The rules that say how far an action reaches.
+    raises: Option<Raises>,
     entities: Entities,
     schema: Schema,
     authorizer: Authorizer,
@@ -164,17 +176,25 @@ impl Policy {
         if let Some(template) = parsed.templates().next() {
             return Err(PolicyError::Template(template.id().to_string()));
         }
-        let mut policies = PolicySet::new();
+        let (mut policies, mut all) = (PolicySet::new(), PolicySet::new());
+        let (mut raising, mut classes) = (PolicySet::new(), HashMap::new());
         for policy in parsed.policies() {
             let id = policy
                 .annotation("id")
                 .unwrap_or_else(|| policy.id().as_ref())
                 .to_owned();
-            policies
-                .add(policy.new_id(PolicyId::new(&id)))
-                .map_err(|_| PolicyError::DuplicateId(id))?;
+            let policy = policy.new_id(PolicyId::new(&id));
+            let twice = |_| PolicyError::DuplicateId(id.clone());
+            all.add(policy.clone()).map_err(twice)?;
+            match class_named(&policy)? {
+                None => policies.add(policy).map_err(twice)?,
+                Some(class) => {
+                    raising.add(policy).map_err(twice)?;
+                    classes.insert(id, class);
+                }
+            }
         }
-        let result = Validator::new(schema.clone()).validate(&policies, ValidationMode::Strict);
+        let result = Validator::new(schema.clone()).validate(&all, ValidationMode::Strict);
         if !result.validation_passed() {
             return Err(PolicyError::Schema(
                 result.validation_errors().map(|e| e.to_string()).collect(),
@@ -196,6 +216,7 @@ impl Policy {
                 action: entity_type("Action")?,
             },
             sight: Sight::of(&policies)?,
+            raises: Raises::new(raising, classes)?,
             policies,
             entities,
             schema,
@@ -212,6 +233,20 @@ impl Policy {
     /// The text, as it was parsed.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// At least how far the action reaches, as the rules say that name a class.
+    pub fn class(&self, question: impl FnOnce() -> Question) -> EffectClass {
+        let Some(raises) = &self.raises else {
+            return EffectClass::Read;
+        };
+        raises.class(question(), |question| {
+            stacker::maybe_grow(EVALUATION_STACK, EVALUATION_STACK, || {
+                let request = self.request(question, 0)?;
+                let authorizer = &self.authorizer;
+                Ok(authorizer.is_authorized(&request, &raises.policies, &self.entities))
+            })
+        })
     }
 
     /// How many people the action needs: the first of 0, 1 and 2 that permits it.
@@ -324,6 +359,11 @@ impl Policy {
         let mut rules: Vec<_> = self
             .policies
             .policies()
+            .chain(
+                self.raises
+                    .iter()
+                    .flat_map(|raises| raises.policies.policies()),
+            )
             .map(|policy| (policy.id().to_string(), policy.effect() == Effect::Permit))
             .collect();
         rules.sort();

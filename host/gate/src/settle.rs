@@ -14,7 +14,7 @@ use crate::errors::DecideError;
 use crate::gate::{Gate, Inner, now_ms};
 use crate::records::{self, Row, Stored};
 use crate::standing::GrantRow;
-use crate::{ApprovalId, Decision, Edit, Principal, Scope, Verdict, Vote, events};
+use crate::{ApprovalId, Decision, Edit, Principal, Scope, SelfApproval, Verdict, Vote, events};
 
 /// Rows settled in one transaction at start.
 const LEFTOVERS: usize = 128;
@@ -162,7 +162,7 @@ impl Inner {
                 self.expire(id).await.map_err(unavailable)?;
                 continue;
             }
-            if approve && !self.self_approval && principal == row.principal {
+            if approve && principal == row.principal && !self.may_approve_own(&principal) {
                 return Err(DecideError::SelfApproval);
             }
             if let Some(edit) = &decision.edit {
@@ -191,6 +191,14 @@ impl Inner {
             {
                 return self.opened(next).await;
             }
+        }
+    }
+
+    fn may_approve_own(&self, principal: &Principal) -> bool {
+        match self.self_approval {
+            SelfApproval::Allowed => true,
+            SelfApproval::Refused => false,
+            SelfApproval::Auto => !self.approvers.may_another(principal),
         }
     }
 

@@ -15,6 +15,8 @@ mod first_use;
 mod house;
 #[path = "gate/policy.rs"]
 mod policy;
+#[path = "gate/raise.rs"]
+mod raise;
 #[path = "gate/refusals.rs"]
 mod refusals;
 #[path = "gate/rendering.rs"]

@@ -40,8 +40,8 @@ pub use manifest::Manifest;
 pub use name::{AgentName, NameError, SecretName, SpaceName, Tag};
 pub use origin::{Host, Origin, OriginError, Scheme};
 pub use permission::{
-    Access, HttpPermission, MemoryPermission, Method, PeerPermission, Permission, ReadRule,
-    SecretPermission, UnknownMethod,
+    Access, Class, HttpPermission, MemoryPermission, Method, Peer, PeerPermission, Permission,
+    ReadRule, SecretPermission, UnknownMethod,
 };
 pub use schedule::Schedule;
 pub use schema::{Schema, SchemaError, Violation};

@@ -10,7 +10,7 @@ use crate::limits::{self, Limits};
 use crate::name::{AgentName, NameError, SecretName, Tag};
 use crate::origin::Origin;
 use crate::permission::{
-    Access, HttpPermission, MemoryPermission, PeerPermission, Permission, ReadRule,
+    Access, Class, HttpPermission, MemoryPermission, Peer, PeerPermission, Permission, ReadRule,
     SecretPermission,
 };
 use crate::raw;
@@ -124,21 +124,42 @@ impl Manifest {
 
     /// What it may do in a memory space.
     pub fn memory(&self, space: &str) -> Option<Access> {
+        self.space(space).map(|memory| memory.access)
+    }
+
+    /// The permission to use a memory space.
+    pub fn space(&self, space: &str) -> Option<&MemoryPermission> {
         self.permissions
             .iter()
             .find_map(|permission| match permission {
-                Permission::Memory(memory) if memory.space.as_str() == space => Some(memory.access),
+                Permission::Memory(memory) if memory.space.as_str() == space => Some(memory),
                 _ => None,
             })
     }
 
     /// Whether it may call an agent of this name and these tags.
     pub fn peer(&self, name: &AgentName, tags: &[Tag]) -> bool {
-        self.permissions.iter().any(|permission| match permission {
-            Permission::Peer(PeerPermission::Agent(agent)) => agent == name,
-            Permission::Peer(PeerPermission::Tag(tag)) => tags.contains(tag),
-            _ => false,
-        })
+        self.peers(name, tags).next().is_some()
+    }
+
+    /// At least how far a call of such an agent reaches.
+    pub fn peer_class(&self, name: &AgentName, tags: &[Tag]) -> Option<Class> {
+        self.peers(name, tags)
+            .filter_map(|permission| permission.class)
+            .max()
+    }
+
+    fn peers(&self, name: &AgentName, tags: &[Tag]) -> impl Iterator<Item = &PeerPermission> {
+        self.permissions
+            .iter()
+            .filter_map(|permission| match permission {
+                Permission::Peer(permission) => Some(permission),
+                _ => None,
+            })
+            .filter(move |permission| match &permission.peer {
+                Peer::Agent(agent) => agent == name,
+                Peer::Tag(tag) => tags.contains(tag),
+            })
     }
 }
 
@@ -219,24 +240,24 @@ fn permissions(raw: Vec<raw::Permission>) -> Result<Vec<Permission>, Error> {
                 Ok(Permission::Memory(MemoryPermission {
                     space,
                     access: raw.access,
+                    private: raw.private,
+                    class: raw.class,
                 }))
             }
-            raw::Permission::Peer(raw::Peer {
-                agent: Some(agent),
-                tag: None,
-            }) => agent
-                .parse()
-                .map(|agent| Permission::Peer(PeerPermission::Agent(agent)))
-                .map_err(name("permission.peer.agent")),
-            raw::Permission::Peer(raw::Peer {
-                agent: None,
-                tag: Some(tag),
-            }) => tag
-                .parse()
-                .map(|tag| Permission::Peer(PeerPermission::Tag(tag)))
-                .map_err(name("permission.peer.tag")),
-            raw::Permission::Peer(_) => {
-                Err(value("permission.peer", "name either `agent` or `tag`"))
+            raw::Permission::Peer(raw) => {
+                let peer = match (raw.agent, raw.tag) {
+                    (Some(agent), None) => agent
+                        .parse()
+                        .map(Peer::Agent)
+                        .map_err(name("permission.peer.agent")),
+                    (None, Some(tag)) => tag
+                        .parse()
+                        .map(Peer::Tag)
+                        .map_err(name("permission.peer.tag")),
+                    _ => Err(value("permission.peer", "name either `agent` or `tag`")),
+                }?;
+                let class = raw.class;
+                Ok(Permission::Peer(PeerPermission { peer, class }))
             }
         })
         .collect()
@@ -287,5 +308,6 @@ fn http(raw: raw::Http) -> Result<HttpPermission, Error> {
         methods,
         paths: raw.paths,
         reads: raw.reads,
+        class: raw.class,
     })
 }

@@ -33,6 +33,8 @@ pub struct HttpPermission {
     pub paths: Vec<String>,
     /// Which POST bodies are claimed to be queries. Every rule must match.
     pub reads: Vec<ReadRule>,
+    /// At least how far every request reaches that it covers.
+    pub class: Option<Class>,
 }
 
 /// Claims that a JSON body is a query when the text at `pointer` is one of `values`.
@@ -64,15 +66,40 @@ pub struct MemoryPermission {
     pub space: SpaceName,
     /// What may be done in it.
     pub access: Access,
+    /// Whether what is in it is private: what is written is, and whoever reads has seen private data.
+    pub private: bool,
+    /// At least how far every write reaches.
+    pub class: Option<Class>,
 }
 
 /// The right to call one agent, or every agent with a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PeerPermission {
+pub struct PeerPermission {
+    /// Who may be called.
+    pub peer: Peer,
+    /// At least how far every call reaches.
+    pub class: Option<Class>,
+}
+
+/// Whom a peer permission is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
     /// This agent.
     Agent(AgentName),
     /// Agents that carry this tag, those not yet born included.
     Tag(Tag),
+}
+
+/// How far an author says that something reaches. It can only raise what the host sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Changes what the host holds.
+    Internal,
+    /// Leaves the host: a person is asked.
+    External,
+    /// Cannot be taken back: a person is asked each time.
+    Irreversible,
 }
 
 /// What the holder of a memory handle may do.
@@ -193,6 +220,16 @@ impl fmt::Display for Access {
     }
 }
 
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Internal => "internal",
+            Self::External => "external",
+            Self::Irreversible => "irreversible",
+        })
+    }
+}
+
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -213,7 +250,7 @@ impl fmt::Display for Permission {
                         rule.values.join(" or ")
                     )?;
                 }
-                Ok(())
+                raised(f, http.class, "all of it")
             }
             Self::Secret(secret) => {
                 let audience: Vec<_> = secret.audience.iter().map(Origin::as_str).collect();
@@ -223,10 +260,26 @@ impl fmt::Display for Permission {
                 }
                 Ok(())
             }
-            Self::Memory(memory) => write!(f, "memory {} ({})", memory.space, memory.access),
-            Self::Peer(PeerPermission::Agent(name)) => write!(f, "peer {name}"),
-            Self::Peer(PeerPermission::Tag(tag)) => write!(f, "peers tagged {tag}"),
+            Self::Memory(memory) => {
+                let private = if memory.private { ", private" } else { "" };
+                write!(f, "memory {} ({}{private})", memory.space, memory.access)?;
+                raised(f, memory.class, "writes")
+            }
+            Self::Peer(permission) => {
+                match &permission.peer {
+                    Peer::Agent(name) => write!(f, "peer {name}"),
+                    Peer::Tag(tag) => write!(f, "peers tagged {tag}"),
+                }?;
+                raised(f, permission.class, "calls")
+            }
         }
+    }
+}
+
+fn raised(f: &mut fmt::Formatter<'_>, class: Option<Class>, what: &str) -> fmt::Result {
+    match class {
+        Some(class) => write!(f, "; {what} at least {class}"),
+        None => Ok(()),
     }
 }
 
@@ -240,6 +293,7 @@ mod tests {
             methods: vec![Method::Get, Method::Post],
             paths: paths.iter().map(|&p| p.to_owned()).collect(),
             reads,
+            class: None,
         }
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::permission::{Access, ReadRule};
+use crate::permission::{Access, Class, ReadRule};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +46,7 @@ pub(crate) struct Http {
     pub(crate) paths: Vec<String>,
     #[serde(default)]
     pub(crate) reads: Vec<ReadRule>,
+    pub(crate) class: Option<Class>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +63,9 @@ pub(crate) struct Secret {
 pub(crate) struct Memory {
     pub(crate) space: String,
     pub(crate) access: Access,
+    #[serde(default)]
+    pub(crate) private: bool,
+    pub(crate) class: Option<Class>,
 }
 
 #[derive(Deserialize)]
@@ -69,6 +73,7 @@ pub(crate) struct Memory {
 pub(crate) struct Peer {
     pub(crate) agent: Option<String>,
     pub(crate) tag: Option<String>,
+    pub(crate) class: Option<Class>,
 }
 
 #[derive(Deserialize, Default)]

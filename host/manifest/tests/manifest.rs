@@ -56,6 +56,46 @@ fn a_full_manifest_is_read_and_shown() {
 }
 
 #[test]
+fn an_author_can_raise_a_class_and_call_a_space_private() {
+    let text = FULL
+        .replace(
+            "paths = [\"/v1\"],",
+            "paths = [\"/v1\"], class = \"irreversible\",",
+        )
+        .replace(
+            "\"read-write\" }",
+            "\"read-write\", private = true, class = \"external\" }",
+        )
+        .replace("\"notifier\" }", "\"notifier\", class = \"internal\" }");
+    let manifest = Manifest::parse(&text).expect("valid");
+    let lines: Vec<_> = manifest
+        .permissions
+        .iter()
+        .map(Permission::to_string)
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "http POST https://rpc.example.com on /v1; reads where /method is eth_getBalance or eth_call; all of it at least irreversible",
+            "secret exchange-key towards https://api.example.com",
+            "memory kb-08 (read-write, private); writes at least external",
+            "peer notifier; calls at least internal",
+            "peers tagged finance",
+        ]
+    );
+    assert!(manifest.space("kb-08").is_some_and(|space| space.private));
+    // There is nothing below what the host sees.
+    for class in ["read", "free", ""] {
+        let text = FULL.replace(
+            "paths = [\"/v1\"],",
+            &format!("paths = [\"/v1\"], class = {class:?},"),
+        );
+        let error = Manifest::parse(&text).expect_err(class).to_string();
+        assert!(error.contains("irreversible"), "{error}");
+    }
+}
+
+#[test]
 fn the_permissions_digest_is_of_the_powers_alone() {
     let digest = |text: &str| Manifest::parse(text).expect("valid").permissions_digest();
     let base = digest(FULL);

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nexus_manifest::Origin;
+use nexus_manifest::{Origin, SpaceName};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::KeySource;
@@ -23,6 +23,8 @@ pub struct Config {
     pub vault: Vault,
     /// How people are asked.
     pub approvals: Approvals,
+    /// What agents share.
+    pub memory: Memory,
     /// The audit trail.
     pub audit: Audit,
     /// How agents are run.
@@ -98,12 +100,65 @@ pub struct Approvals {
     /// How long a request waits for a decision before it expires.
     pub deadline_seconds: u64,
     /// Whether the principal who started an invocation may approve what it asks.
-    pub self_approval: bool,
+    pub self_approval: SelfApproval,
     /// What becomes of an action that needs a person when the clock or arriving data began the
     /// invocation: it is refused, or it waits in the queue like any other.
     pub unattended: Unattended,
     /// A Cedar policy file in place of the shipped one.
     pub policy: Option<PathBuf>,
+}
+
+/// Whether the principal who started an invocation may approve what it asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "toml::Value", into = "toml::Value")]
+pub enum SelfApproval {
+    /// As long as no other principal may decide.
+    Auto,
+    /// Always.
+    Allowed,
+    /// Never.
+    Refused,
+}
+
+impl TryFrom<toml::Value> for SelfApproval {
+    type Error = &'static str;
+
+    fn try_from(value: toml::Value) -> Result<Self, Self::Error> {
+        match value {
+            toml::Value::Boolean(true) => Ok(Self::Allowed),
+            toml::Value::Boolean(false) => Ok(Self::Refused),
+            toml::Value::String(word) if word == "auto" => Ok(Self::Auto),
+            _ => Err("self_approval is true, false or \"auto\""),
+        }
+    }
+}
+
+impl From<SelfApproval> for toml::Value {
+    fn from(value: SelfApproval) -> Self {
+        match value {
+            SelfApproval::Auto => Self::String("auto".to_owned()),
+            SelfApproval::Allowed => Self::Boolean(true),
+            SelfApproval::Refused => Self::Boolean(false),
+        }
+    }
+}
+
+impl From<SelfApproval> for nexus_gate::SelfApproval {
+    fn from(value: SelfApproval) -> Self {
+        match value {
+            SelfApproval::Auto => Self::Auto,
+            SelfApproval::Allowed => Self::Allowed,
+            SelfApproval::Refused => Self::Refused,
+        }
+    }
+}
+
+/// What agents share.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Memory {
+    /// Spaces whose contents are private, whatever manifests say of them.
+    pub private_spaces: Vec<SpaceName>,
 }
 
 /// The audit trail.
@@ -270,7 +325,7 @@ impl Default for Approvals {
     fn default() -> Self {
         Self {
             deadline_seconds: 24 * 60 * 60,
-            self_approval: true,
+            self_approval: SelfApproval::Auto,
             unattended: Unattended::Refuse,
             policy: None,
         }

@@ -74,7 +74,7 @@ impl Host {
             lock: lock.in_memory(),
             shapes: Arc::new(nexus_effects::Shapes),
             deadline: config.approvals.deadline(),
-            self_approval: config.approvals.self_approval,
+            self_approval: config.approvals.self_approval.into(),
             queue_unattended: config.approvals.unattended == Unattended::Queue,
             ..nexus_gate::Options::new(Arc::clone(&store), audit.clone(), vault.clone(), policy)
         })
@@ -82,7 +82,8 @@ impl Host {
         .context("failed to open the gate")?;
         let policy = HostPolicy::new(gate.clone(), config);
         let egress = Arc::new(Egress::new(egress(config, listening)?)?);
-        let memory = Memory::new(Arc::clone(&store), audit.clone());
+        let private = config.memory.private_spaces.iter().cloned().collect();
+        let memory = Memory::new(Arc::clone(&store), audit.clone()).with_private(private);
 
         let services = Arc::new(Services {
             store,

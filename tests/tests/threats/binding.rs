@@ -126,6 +126,10 @@ impl Approvers for Rights {
     fn may_decide(&self, _: &Principal) -> bool {
         !self.dismissed.load(Ordering::SeqCst)
     }
+
+    fn may_another(&self, _: &Principal) -> bool {
+        false
+    }
 }
 
 #[tokio::test]

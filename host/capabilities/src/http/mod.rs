@@ -130,14 +130,12 @@ fn start(state: &mut State, mut request: egress::Request) -> Pending {
             true => request.amended(permit.action()).map_err(failed)?,
             false => request,
         };
-        let response = services
-            .egress
-            .send(permit, request, &services.vault)
-            .await
-            .map_err(failed)?;
-        // Whatever comes from outside may carry instructions.
-        labeller.add([Label::Untrusted]);
-        Ok(response)
+        let sent = services.egress.send(permit, request, &services.vault).await;
+        // Whatever comes from outside may carry instructions, and an error can tell of it, too.
+        if !matches!(sent, Err(nexus_effects::Error::Refused(_))) {
+            labeller.add([Label::Untrusted]);
+        }
+        sent.map_err(failed)
     });
     Pending { task }
 }

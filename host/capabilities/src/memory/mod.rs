@@ -1,7 +1,7 @@
 //! `memory`: durable key-value spaces.
 
 use nexus_effects::memory::{Call, Key, MAX_VALUE, Range};
-use nexus_gate::{Permit, kind};
+use nexus_gate::{EffectClass, Label, Permit, kind};
 use nexus_manifest::SpaceName;
 use nexus_runtime::State;
 use wasmtime::component::Resource;
@@ -136,12 +136,15 @@ async fn get(state: &mut State, space: SpaceName, key: String) -> Result<Option<
         return Ok(found.map(|found| entry(state, rehearsed::of(key, found))));
     }
     let permit = check::<kind::MemoryRead>(state, &Call::Get(key.clone())).await?;
+    let private = private(state, key.space());
     let found = state
         .services()
         .memory
         .get(permit, key)
         .await
         .map_err(failed)?;
+    // That there is nothing tells something, too.
+    state.add_labels(private);
     Ok(found.map(|found| entry(state, found)))
 }
 
@@ -159,12 +162,14 @@ async fn scan(
     }
     let range = Range::new(space, prefix, after, limit).map_err(failed)?;
     let permit = check::<kind::MemoryRead>(state, &Call::Scan(range.clone())).await?;
+    let private = private(state, range.space());
     let page = state
         .services()
         .memory
         .scan(permit, range)
         .await
         .map_err(failed)?;
+    state.add_labels(private);
     Ok(Page {
         entries: page
             .entries
@@ -217,12 +222,17 @@ async fn put_if(
         check::<kind::MemoryWrite>(state, &Call::PutIf(key.clone(), value.clone(), revision))
             .await?;
     let value = written(&permit, value);
-    state
+    let private = private(state, key.space());
+    let compared = state
         .services()
         .memory
         .put_if(permit, key, value, revision)
         .await
-        .map_err(failed)
+        .map_err(failed)?;
+    // Whether it was as expected tells something of what is stored.
+    state.add_labels(private);
+    state.add_labels(compared.labels);
+    Ok(compared.revision)
 }
 
 async fn delete(state: &mut State, space: SpaceName, key: String) -> Result<(), Error> {
@@ -262,7 +272,12 @@ fn written(permit: &Permit<kind::MemoryWrite>, value: bytes::Bytes) -> bytes::By
 /// Takes a call through the gate.
 async fn check<K: nexus_gate::Kind>(state: &mut State, call: &Call) -> Result<Permit<K>, Error> {
     let sequence = state.next_sequence();
-    let action = call.action(state.context().clone(), sequence, state.labels());
+    let mut labels = state.labels();
+    if K::CLASS > EffectClass::Read {
+        // Stored with the value, so that it stays private wherever the space is named.
+        labels.extend(private(state, call.space()));
+    }
+    let action = call.action(state.context().clone(), sequence, labels);
     state.watch().check(&action).map_err(failed)?;
     let gate = state.services().gate.clone();
     let permit = gate
@@ -271,6 +286,14 @@ async fn check<K: nexus_gate::Kind>(state: &mut State, call: &Call) -> Result<Pe
         .map_err(refused)?;
     state.waited();
     Ok(permit)
+}
+
+/// What is known of everything in a space: it is private if the operator or the agent's manifest says so.
+fn private(state: &State, space: &SpaceName) -> Option<Label> {
+    let marked = state.context().manifest.space(space.as_str());
+    let private =
+        marked.is_some_and(|memory| memory.private) || state.services().memory.is_private(space);
+    private.then_some(Label::Private)
 }
 
 /// What is known of the stored value becomes known of the guest.

@@ -112,6 +112,16 @@ impl Call {
         }
     }
 
+    /// The space.
+    pub fn space(&self) -> &SpaceName {
+        match self {
+            Self::Get(key) | Self::Put(key, _) | Self::PutIf(key, ..) | Self::Delete(key) => {
+                &key.space
+            }
+            Self::Scan(range) => &range.space,
+        }
+    }
+
     /// `SPACE/KEY`, or the space.
     pub fn target(&self) -> String {
         match self {

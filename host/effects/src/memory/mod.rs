@@ -10,4 +10,4 @@ mod row;
 mod space;
 
 pub use call::{Call, Key, MAX_KEY, MAX_SCAN, MAX_VALUE, Range};
-pub use space::{Entry, MAX_PAGE_BYTES, Memory, Page};
+pub use space::{Compared, Entry, MAX_PAGE_BYTES, Memory, Page};

@@ -79,8 +79,12 @@ impl Memory {
         let writers = self.writers(key.space());
         let _writing = writers.lock().await;
         loop {
-            let Plan::Commit(mut commit, revision) =
-                self.plan(key, &change, &BTreeSet::new()).await?
+            let plan = self.plan(key, &change, &BTreeSet::new()).await?;
+            let Plan::Commit {
+                mut commit,
+                revision,
+                ..
+            } = plan
             else {
                 return Ok(None);
             };

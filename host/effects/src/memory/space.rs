@@ -34,6 +34,15 @@ pub struct Entry {
     pub labels: BTreeSet<Label>,
 }
 
+/// What became of a write that was to happen only at one revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compared {
+    /// The new revision; `None` if the entry was at another one and nothing was written.
+    pub revision: Option<u64>,
+    /// What is known of the entry that it was compared with: the answer tells of it either way.
+    pub labels: BTreeSet<Label>,
+}
+
 /// A part of a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
@@ -50,6 +59,8 @@ pub struct Memory(pub(super) Arc<Inner>);
 pub(super) struct Inner {
     pub(super) store: Arc<dyn Store>,
     pub(super) audit: Audit,
+    /// Spaces whose contents are private.
+    private: BTreeSet<SpaceName>,
     /// One writer at a time per space: the next revision follows from the stored one.
     writers: Mutex<HashMap<SpaceName, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -66,9 +77,17 @@ pub(super) enum Change<'a> {
 
 /// A change worked out against what is stored now.
 pub(super) enum Plan {
-    Commit(Commit, Option<u64>),
+    Commit {
+        commit: Commit,
+        revision: Option<u64>,
+        /// Of the entry that was looked at.
+        seen: BTreeSet<Label>,
+    },
     /// The entry is not at the revision named.
-    Mismatch,
+    Mismatch {
+        /// Of the entry that was looked at.
+        seen: BTreeSet<Label>,
+    },
 }
 
 impl Memory {
@@ -77,8 +96,26 @@ impl Memory {
         Self(Arc::new(Inner {
             store,
             audit,
+            private: BTreeSet::new(),
             writers: Mutex::default(),
         }))
+    }
+
+    /// The same with spaces whose contents are private, whatever a manifest says of them. To be said
+    /// before the spaces are used.
+    #[must_use]
+    pub fn with_private(self, spaces: BTreeSet<SpaceName>) -> Self {
+        Self(Arc::new(Inner {
+            store: self.0.store.clone(),
+            audit: self.0.audit.clone(),
+            private: spaces,
+            writers: Mutex::default(),
+        }))
+    }
+
+    /// Whether the operator calls the space private.
+    pub fn is_private(&self, space: &SpaceName) -> bool {
+        self.0.private.contains(space)
     }
 
     /// Reads one entry.
@@ -113,19 +150,20 @@ impl Memory {
         value: Bytes,
     ) -> Result<u64, Error> {
         let call = Call::Put(key.clone(), value.clone());
-        let revision = self.write(permit, &call, &key, Change::Put(&value)).await?;
-        revision.ok_or_else(|| Error::Other("the write has no revision".to_owned()))
+        let written = self.write(permit, &call, &key, Change::Put(&value)).await?;
+        written
+            .revision
+            .ok_or_else(|| Error::Other("the write has no revision".to_owned()))
     }
 
-    /// Writes an entry only if it is at `revision`, or absent if that is `None`. Gives the new
-    /// revision, or `None` if nothing was written.
+    /// Writes an entry only if it is at `revision`, or absent if that is `None`.
     pub async fn put_if(
         &self,
         permit: Permit<kind::MemoryWrite>,
         key: Key,
         value: Bytes,
         revision: Option<u64>,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Compared, Error> {
         let call = Call::PutIf(key.clone(), value.clone(), revision);
         self.write(permit, &call, &key, Change::PutIf(&value, revision))
             .await
@@ -145,7 +183,7 @@ impl Memory {
         call: &Call,
         key: &Key,
         change: Change<'_>,
-    ) -> Result<Option<u64>, Error> {
+    ) -> Result<Compared, Error> {
         let action = agrees(&permit, call)?;
         let labels: BTreeSet<Label> = action
             .labels
@@ -157,13 +195,17 @@ impl Memory {
         let _writing = writers.lock().await;
         loop {
             match self.plan(key, &change, &labels).await? {
-                Plan::Commit(commit, revision) => match permit.try_commit(&payload, commit).await {
-                    Ok(_) => return Ok(revision),
+                Plan::Commit {
+                    commit,
+                    revision,
+                    seen: labels,
+                } => match permit.try_commit(&payload, commit).await {
+                    Ok(_) => return Ok(Compared { revision, labels }),
                     // A write whose caller had left was still on its way: work it out anew.
                     Err(StartError::Conflict { .. }) => {}
                     Err(error) => return Err(error.into()),
                 },
-                Plan::Mismatch => {
+                Plan::Mismatch { seen: labels } => {
                     let receipt = permit.start(&payload).await?;
                     let finish = Finish {
                         ok: false,
@@ -173,7 +215,10 @@ impl Memory {
                     if let Err(error) = receipt.finish(finish).await {
                         tracing::error!(%error, "the end of an effect could not be recorded");
                     }
-                    return Ok(None);
+                    return Ok(Compared {
+                        revision: None,
+                        labels,
+                    });
                 }
             }
         }
@@ -197,22 +242,32 @@ impl Memory {
     ) -> Result<Plan, Error> {
         let stored_key = entry_key(&key.space, &key.key);
         let mut commit = Commit::new();
+        let mut seen = BTreeSet::new();
         let value = match change {
             Change::Delete => {
                 commit.delete(ENTRIES, &stored_key);
-                return Ok(Plan::Commit(commit, None));
+                return Ok(Plan::Commit {
+                    commit,
+                    revision: None,
+                    seen,
+                });
             }
             Change::DeleteIf(expected) => {
-                if !self.expect(&mut commit, key, Some(*expected)).await? {
-                    return Ok(Plan::Mismatch);
+                let expected = Some(*expected);
+                if !self.expect(&mut commit, key, expected, &mut seen).await? {
+                    return Ok(Plan::Mismatch { seen });
                 }
                 commit.delete(ENTRIES, &stored_key);
-                return Ok(Plan::Commit(commit, None));
+                return Ok(Plan::Commit {
+                    commit,
+                    revision: None,
+                    seen,
+                });
             }
             Change::Put(value) => value,
             Change::PutIf(value, expected) => {
-                if !self.expect(&mut commit, key, *expected).await? {
-                    return Ok(Plan::Mismatch);
+                if !self.expect(&mut commit, key, *expected, &mut seen).await? {
+                    return Ok(Plan::Mismatch { seen });
                 }
                 value
             }
@@ -243,15 +298,21 @@ impl Memory {
         };
         commit.put(REVISIONS, space, revision.to_be_bytes());
         commit.put(ENTRIES, &stored_key, row.encode());
-        Ok(Plan::Commit(commit, Some(revision)))
+        Ok(Plan::Commit {
+            commit,
+            revision: Some(revision),
+            seen,
+        })
     }
 
-    /// Binds a commit to an entry as it is now; false if it is not at the revision named.
+    /// Binds a commit to an entry as it is now, and tells its labels; false if it is not at the revision
+    /// named.
     async fn expect(
         &self,
         commit: &mut Commit,
         key: &Key,
         expected: Option<u64>,
+        seen: &mut BTreeSet<Label>,
     ) -> Result<bool, Error> {
         let stored_key = entry_key(&key.space, &key.key);
         let stored = self
@@ -260,11 +321,14 @@ impl Memory {
             .get(ENTRIES, &stored_key)
             .await
             .map_err(unreadable)?;
-        let revision = stored
+        let row = stored
             .as_deref()
             .map(|bytes| decode(key, bytes))
-            .transpose()?
-            .map(|row| row.revision);
+            .transpose()?;
+        let revision = row.map(|row| {
+            seen.extend(row.labels);
+            row.revision
+        });
         match stored {
             Some(stored) => commit.expect_value(ENTRIES, &stored_key, stored),
             None => commit.expect_absent(ENTRIES, &stored_key),

@@ -42,6 +42,7 @@ impl House {
             .put_if(permit, key(at), value, revision)
             .await
             .unwrap()
+            .revision
     }
 
     async fn get(&self, at: &str) -> Option<Entry> {

@@ -56,6 +56,8 @@ pub fn render(action: &Action, digest: &Digest, required: u32, policies: &[Strin
             .map(|agent| escape(agent.as_str()))
             .collect();
         line(&mut out, "called through", &chain.join(" -> "));
+        let gravest = context.chain_class.as_str();
+        line(&mut out, "strictest class of those calls", gravest);
     }
     line(&mut out, "capability", &escape(action.capability));
     line(&mut out, "verb", &word(&action.verb));

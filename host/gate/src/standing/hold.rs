@@ -101,6 +101,16 @@ impl Inner {
         }
     }
 
+    /// Removes the grants whose time is over. They answer nothing in any case; here they leave the disk.
+    pub(crate) async fn sweep_grants(&self) {
+        let expired = self.ledger().expired(now_ms());
+        for id in expired {
+            if let Err(error) = self.drop_grant(id, None, "its time is over").await {
+                tracing::warn!(%id, %error, "a grant whose time is over could not be removed");
+            }
+        }
+    }
+
     async fn drop_grant(
         &self,
         id: GrantId,

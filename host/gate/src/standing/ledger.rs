@@ -144,6 +144,16 @@ impl Ledger {
         Found::Nothing(void)
     }
 
+    /// Those whose time is over.
+    pub(crate) fn expired(&self, now_ms: u64) -> Vec<GrantId> {
+        self.agents
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter(|held| now_ms >= held.row.expires_ms)
+            .map(|held| held.row.id)
+            .collect()
+    }
+
     /// All that are in force, oldest first.
     pub(crate) fn list(&self, agent: Option<&AgentName>, now_ms: u64) -> Vec<StandingGrant> {
         let mut found: Vec<StandingGrant> = self

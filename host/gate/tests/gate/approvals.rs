@@ -6,7 +6,7 @@ use nexus_audit::EventKind;
 use nexus_gate::kind::Http;
 use nexus_gate::{
     ApprovalId, DecideError, Decision, Filter, Finish, MAX_APPROVALS, Observer, Page, Principal,
-    Refusal, SHOWN_PER_AGENT, StartError, State, Verdict,
+    Refusal, SHOWN_PER_AGENT, SelfApproval, StartError, State, Verdict,
 };
 use nexus_manifest::Digest;
 use nexus_store::{Commit, Store, Table};
@@ -289,7 +289,7 @@ async fn of_two_one_no_is_enough() {
 
 #[tokio::test]
 async fn who_started_it_may_be_kept_from_approving_it() {
-    let mut house = House::with(|options| options.self_approval = false).await;
+    let mut house = House::with(|options| options.self_approval = SelfApproval::Refused).await;
     let (waiting, asked) = house.ask(order()).await;
     let starter = asked.principal.clone();
     let error = house

@@ -100,6 +100,10 @@ impl nexus_gate::Approvers for Approvers {
     fn may_decide(&self, principal: &nexus_gate::Principal) -> bool {
         *principal != alice() || !self.0.load(Ordering::SeqCst)
     }
+
+    fn may_another(&self, _: &nexus_gate::Principal) -> bool {
+        false
+    }
 }
 
 #[tokio::test]

@@ -37,6 +37,7 @@ on behalf of: operator
 invocation: {invocation}, call 1
 started by: interactive
 called through: planner -> relay
+strictest class of those calls: read
 capability: http
 verb: POST
 target: https://api.example.com/v1/orders

@@ -10,9 +10,10 @@ use nexus_gate::{
     StartError, State, Verdict,
 };
 use nexus_manifest::{Digest, Manifest};
+use nexus_store::{Scan, Store, Table};
 use tempfile::TempDir;
 
-use crate::house::{House, MANIFEST, action, alice, order};
+use crate::house::{House, MANIFEST, action, alice, order, order_of};
 
 fn remember(suggestion: usize) -> Remember {
     Remember {
@@ -216,6 +217,46 @@ async fn a_grant_ends_with_its_uses_its_time_and_its_withdrawal() {
         house.gate.revoke_grant(grant.id, &alice()).await,
         Err(RevokeError::NotFound(grant.id))
     );
+    assert_eq!(house.count(EventKind::GrantDeleted).await, 1);
+}
+
+#[tokio::test]
+async fn a_grant_whose_time_is_over_leaves_the_disk_with_the_next_start() {
+    let dir = TempDir::new().unwrap();
+    let mut house = House::at(dir.path(), |_| ()).await;
+    for lifetime_ms in [Some(1), None] {
+        let remembered = Remember {
+            lifetime_ms,
+            ..remember(1)
+        };
+        let yes = Decision::from(Verdict::Approve).remembered(remembered);
+        decided(
+            &mut house,
+            order_of(usize::from(lifetime_ms.is_some())),
+            yes,
+        )
+        .await;
+    }
+    let rows = async |house: &House| {
+        let mut rows = 0;
+        for table in ["standing_grants", "standing_grant_scopes"] {
+            rows += house
+                .disk
+                .scan(Table(table), Scan::default())
+                .await
+                .unwrap()
+                .len();
+        }
+        rows
+    };
+    assert_eq!(rows(&house).await, 4);
+    while house.gate.grants(&GrantFilter::default()).len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    drop(house);
+    let house = House::at(dir.path(), |_| ()).await;
+    assert_eq!(rows(&house).await, 2);
+    assert_eq!(house.gate.grants(&GrantFilter::default()).len(), 1);
     assert_eq!(house.count(EventKind::GrantDeleted).await, 1);
 }
 

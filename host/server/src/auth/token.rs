@@ -315,6 +315,15 @@ impl Approvers for Tokens {
                 && known.info.end().is_none_or(|end| end > now)
         })
     }
+
+    fn may_another(&self, principal: &Principal) -> bool {
+        let now = now_ms();
+        self.read().values().any(|known| {
+            known.caller.principal != *principal
+                && known.info.role.decides()
+                && known.info.end().is_none_or(|end| end > now)
+        })
+    }
 }
 
 impl TokenInfo {

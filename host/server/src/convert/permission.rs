@@ -1,6 +1,6 @@
 //! Permissions.
 
-use nexus_manifest::{Access, Manifest, Origin, PeerPermission, Permission, PermissionDiff};
+use nexus_manifest::{Access, Manifest, Origin, Peer, Permission, PermissionDiff};
 use nexus_proto::v1;
 
 /// What a manifest asks for, as data and as a line for people.
@@ -62,11 +62,9 @@ fn permission(permission: &Permission) -> v1::Permission {
             .into(),
         }),
         Permission::Peer(peer) => Wire::Peer(v1::PeerPermission {
-            peer: Some(match peer {
-                PeerPermission::Agent(name) => {
-                    v1::peer_permission::Peer::Agent(format!("agents/{name}"))
-                }
-                PeerPermission::Tag(tag) => v1::peer_permission::Peer::Tag(tag.to_string()),
+            peer: Some(match &peer.peer {
+                Peer::Agent(name) => v1::peer_permission::Peer::Agent(format!("agents/{name}")),
+                Peer::Tag(tag) => v1::peer_permission::Peer::Tag(tag.to_string()),
             }),
         }),
     };

@@ -215,7 +215,7 @@ pub(crate) fn refuse(id: &ApprovalId, error: DecideError) -> Status {
         DecideError::SelfApproval => Fault::new(
             tonic::Code::PermissionDenied,
             "SELF_APPROVAL",
-            "the principal who started the invocation may not approve it here; another approver has to",
+            "the principal who started the invocation may not approve it here, as others may decide; another approver has to (see `[approvals] self_approval`)",
         ),
         DecideError::EditRefused(reason) => Fault::new(
             tonic::Code::InvalidArgument,
