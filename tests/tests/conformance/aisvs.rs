@@ -1,5 +1,7 @@
 //! OWASP AISVS 1.0, chapter C9: orchestration and agentic action.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -454,6 +456,25 @@ async fn c9_5_6_long_work_is_checked_against_the_policy_in_force_at_each_action(
         matches!(&refused, Err(Refusal::Forbidden(why)) if why.contains("nothing")),
         "{refused:?}"
     );
+
+    // The same of a guest that has asked, waits, and goes on.
+    let mut desk = Desk::new().await?;
+    let price = probe::exchange(&desk.origin.url(), "get", "/price", &[]);
+    let steps = [desk.order(1), price].concat();
+    let (waiting, _) = desk.park(&steps).await?;
+    let change = v1::SetPolicyRequest {
+        text: strict.to_owned(),
+        ..v1::SetPolicyRequest::default()
+    };
+    desk.client.policy.set_policy(change).await?;
+    let output = desk.client.result(&waiting.name).await?;
+    assert_eq!(last(&output)["error"], "forbidden", "{output}");
+    let late = desk
+        .client
+        .decide(&waiting.approvals[0], Verdict::Approve)
+        .await;
+    assert!(late.is_err(), "{late:?}");
+    assert!(desk.origin.received().is_empty());
     Ok(())
 }
 
@@ -539,14 +560,19 @@ async fn c9_6_3_whoever_stops_agents_does_not_go_through_them() -> anyhow::Resul
         let started = client.invocations.start_invocation(start).await?;
         busy.push(started.into_inner().name);
     }
+    // A line to a socket beside the data, which is served apart from them and from every call.
+    let mut socket = UnixStream::connect(host.data.join("lock.sock"))?;
+    writeln!(socket, "engage stop")?;
+    let mut answer = String::new();
+    BufReader::new(socket).read_line(&mut answer)?;
+    let answer: Value = serde_json::from_str(&answer)?;
+    assert_eq!(answer["engaged"], true, "{answer}");
     for name in busy {
-        let cancel = v1::CancelInvocationRequest {
-            name: name.clone(),
-            reason: "stop".to_owned(),
-        };
-        client.invocations.cancel_invocation(cancel).await?;
         let ended = client.ended(&name).await?;
         assert_eq!(ended.state(), v1::invocation::State::Cancelled, "{ended:?}");
     }
+    let refused = client.invoke("hostile", &json!({ "do": "cpu-loop" })).await;
+    let refused = refused.err().map(|status| reason(&status));
+    assert_eq!(refused.as_deref(), Some("LOCKED"));
     Ok(())
 }
