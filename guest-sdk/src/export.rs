@@ -19,6 +19,7 @@ use crate::bindings::nexus::agent::types as wit;
 #[macro_export]
 macro_rules! export {
     ($invoke:path) => {
+        $crate::__for_wasm!();
         $crate::__export!(json, $invoke, ::core::include_bytes!("../agent.toml"));
     };
     ($invoke:path, manifest = $manifest:expr) => {
@@ -31,10 +32,24 @@ macro_rules! export {
 #[macro_export]
 macro_rules! export_raw {
     ($invoke:path) => {
+        $crate::__for_wasm!();
         $crate::__export!(raw, $invoke, ::core::include_bytes!("../agent.toml"));
     };
     ($invoke:path, manifest = $manifest:expr) => {
         $crate::__export!(raw, $invoke, $manifest);
+    };
+}
+
+/// An agent for the machine's own target does not link, in words that help nobody. Unit tests and
+/// documentation of an agent are built for it all the same.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __for_wasm {
+    () => {
+        #[cfg(not(any(target_family = "wasm", test, doc)))]
+        ::core::compile_error!(
+            "an agent is a WebAssembly component: build it with `cargo build --release --target wasm32-wasip2`"
+        );
     };
 }
 

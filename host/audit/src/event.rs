@@ -57,10 +57,6 @@ kinds! {
     EffectFinished => "effect_finished",
     /// Whether an effect happened is not known.
     EffectUnknown => "effect_unknown",
-    /// An invocation that left a trace began.
-    InvocationStarted => "invocation_started",
-    /// A component was handed in.
-    AgentDeployed => "agent_deployed",
     /// A generation of an agent became the current one.
     GenerationPublished => "generation_published",
     /// An earlier generation became the current one again.

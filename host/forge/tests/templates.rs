@@ -71,7 +71,11 @@ async fn every_template_builds_with_hostile_texts() {
             .await
             .unwrap();
         assert_eq!(built.manifest.name.as_str(), "made-here");
-        assert_eq!(built.manifest.summary, "say \"hi\"\n[x]");
+        let own = &catalog.get(template).unwrap().summary;
+        assert_eq!(
+            built.manifest.summary,
+            format!("{own}, for the words: say \"hi\"\n[x]")
+        );
         assert_eq!(built.warnings, [], "{template}");
     }
 }
@@ -134,6 +138,16 @@ fn a_value_of_the_wrong_type_and_an_unknown_name_are_refused() {
         Err(Error::UnknownParameter { .. })
     ));
     assert!(matches!(render("nothing", &[]), Err(Error::Unknown { .. })));
+    let plain = [
+        ("origin", "http://localhost:8099"),
+        ("path", "/x"),
+        ("secret", "key1"),
+    ];
+    let refused = render("http-send", &plain).unwrap_err().to_string();
+    assert!(
+        refused.contains("a secret is only sent over https, and origin is http://localhost:8099"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -173,8 +187,26 @@ fn what_the_input_holds_goes_into_the_schema_and_the_query() {
             .check(&serde_json::json!({ "symbol": "ETH", "limit": "x" }))
             .is_err()
     );
+    assert!(
+        schema
+            .check(&serde_json::json!({ "symbol": "ETH", "coin": "x" }))
+            .is_err()
+    );
     assert_eq!(
         manifest.config["inputs"],
         serde_json::json!(["symbol", "limit"])
     );
+
+    // By its parameter, and with no input at all.
+    let mut named = needed("http-json");
+    named.insert("inputs".to_owned(), "symbol, page".to_owned());
+    for (values, taken) in [(&named, true), (&needed("http-json"), false)] {
+        let rendered = catalog.render(&name("ab"), Some("http-json"), "", values, &[]);
+        let manifest = Manifest::parse(&rendered.unwrap().manifest).unwrap();
+        let schema = manifest.input.unwrap();
+        let input = serde_json::json!({ "symbol": "ETH", "page": 2 });
+        assert_eq!(schema.check(&input).is_ok(), taken);
+        assert!(schema.check(&serde_json::json!({ "other": 1 })).is_err());
+        assert!(schema.check(&serde_json::json!({})).is_ok());
+    }
 }

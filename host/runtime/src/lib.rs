@@ -76,7 +76,7 @@ pub use invoke::{Invoke, InvokeError};
 pub use limits::{HostLimits, Limit};
 pub use log::{Level, LogLine, escape};
 pub use outcome::Outcome;
-pub use prepare::{PrepareError, Prepared};
+pub use prepare::{PrepareError, Prepared, check};
 pub use proof::ProofError;
 pub use publish::{Publish, PublishError};
 pub use registry::{AgentChange, Change, GenerationInfo};

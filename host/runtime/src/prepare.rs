@@ -71,7 +71,7 @@ pub enum PrepareError {
     Package(#[from] package::Error),
     /// Its manifest is wrong.
     #[error("the component's manifest is not valid: {}", .0.to_line())]
-    Manifest(#[from] nexus_manifest::Error),
+    Manifest(nexus_manifest::Error),
     /// It and its manifest do not belong together.
     #[error(transparent)]
     Proof(#[from] ProofError),
@@ -299,8 +299,17 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 /// The outside of a component, and the manifest in it.
 fn read(component: &[u8], bodies: Bodies) -> Result<(Shape, Manifest), PrepareError> {
     let shape = shape::read(component, bodies)?;
-    let manifest = Manifest::parse(&package::read_manifest(component)?)?;
+    let manifest = package::read_manifest(component)?;
+    let manifest = Manifest::parse(&manifest).map_err(PrepareError::Manifest)?;
     Ok((shape, manifest))
+}
+
+/// Whether a host would take this component for an agent, as far as that can be read off it: its
+/// shape, its manifest, and that the two belong together. Nothing is compiled and nothing runs.
+pub fn check(component: &[u8]) -> Result<Manifest, PrepareError> {
+    let (shape, manifest) = read(component, Bodies::Checked)?;
+    proof::prove(&shape, &manifest, Source::Uploaded)?;
+    Ok(manifest)
 }
 
 struct Inspected {

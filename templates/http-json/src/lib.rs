@@ -51,6 +51,11 @@ fn request(config: &Config, input: &BTreeMap<String, Value>) -> Result<http::Req
     }
     for (name, value) in input {
         ensure!(
+            !config.inputs.is_empty(),
+            "bad-input",
+            "this agent takes no input, and got {name}"
+        );
+        ensure!(
             config.inputs.contains(name),
             "bad-input",
             "{name} is not one of {}",

@@ -3,6 +3,7 @@
 mod help;
 mod json;
 mod outcomes;
+mod words;
 
 use std::io::Write as _;
 use std::path::Path;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{code, fed, stderr, stdout};
 
 /// An agent that does nothing but write outside, which nobody answers here.
-const WRITER: &str = r#"
+pub(crate) const WRITER: &str = r#"
 format = 1
 name = "writer"
 version = "0.1.0"
@@ -23,7 +23,7 @@ memory = { space = "writer", access = "read-write" }
 peer = { agent = "callee" }
 "#;
 
-const WRITE: &str = r#"[
+pub(crate) const WRITE: &str = r#"[
     {"call": "http.origin.open", "url": "https://writer.example.com", "as": "origin"},
     {"call": "http.origin.request", "on": "origin", "method": "post", "target": "/orders", "as": "request"},
     {"call": "http.request.send", "on": "request", "as": "pending"},

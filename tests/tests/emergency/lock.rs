@@ -274,7 +274,9 @@ async fn the_command_line_engages_it_without_a_token_and_even_where_no_host_runs
     assert!(engaged.status.success(), "{engaged:?}");
     let said: Value = serde_json::from_slice(&engaged.stdout)?;
     assert_eq!(said["engaged"], true, "{said}");
-    assert_eq!(said["principal"], "socket", "{said}");
+    let user = rustix::process::getuid().as_raw();
+    let by = format!("socket (user {user})");
+    assert_eq!(said["principal"], by.as_str(), "{said}");
     assert_eq!(said["reason"], "a leak", "{said}");
     let lifted = nexus(&data, &["lock", "release"])?;
     assert!(!lifted.status.success(), "without a token: {lifted:?}");

@@ -249,3 +249,46 @@ fn every_link_leads_somewhere() {
         }
     }
 }
+
+#[test]
+fn the_audit_page_lists_exactly_the_kinds_that_there_are() {
+    let page = read("docs/audit.md");
+    let documented: BTreeSet<String> = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| kinds"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect();
+    let kinds = nexus_audit::EventKind::ALL.iter();
+    let kinds: BTreeSet<String> = kinds.map(ToString::to_string).collect();
+    assert_eq!(documented, kinds);
+}
+
+#[test]
+fn every_kind_of_event_is_written_somewhere() {
+    fn sources(directory: &Path, text: &mut String) {
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                sources(&path, text);
+            } else if path.extension().is_some_and(|it| it == "rs") {
+                text.push_str(&std::fs::read_to_string(&path).expect("a source"));
+            }
+        }
+    }
+    let mut text = String::new();
+    for directory in std::fs::read_dir(root().join("host")).expect("host/") {
+        let source = directory.expect("an entry").path().join("src");
+        if source.is_dir() {
+            sources(&source, &mut text);
+        }
+    }
+    for kind in nexus_audit::EventKind::ALL {
+        assert!(
+            text.contains(&format!("EventKind::{kind:?}")),
+            "no host writes {kind}"
+        );
+    }
+}

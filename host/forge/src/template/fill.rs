@@ -66,7 +66,7 @@ const INPUTS: &str = "inputs";
 impl Catalog {
     /// Chooses a template, by `name` or else by `words`, and fills it.
     ///
-    /// The words only choose and become the summary. Every origin, secret, space
+    /// The words only choose and stand in the summary, after the template's own. Every origin, secret, space
     /// and address comes from `set`; what is missing is answered with
     /// [`Error::NeedsParameters`].
     pub fn render(
@@ -149,8 +149,9 @@ impl Template {
         let mut manifest = self.manifest.clone();
         manifest.insert("name".to_owned(), agent.as_str().into());
         if !words.trim().is_empty() {
-            let words = words.trim();
-            let summary = &words[..words.floor_char_boundary(1024)];
+            // What the code does comes first: the words chose it and did not make it.
+            let summary = format!("{}, for the words: {}", self.summary, words.trim());
+            let summary = &summary[..summary.floor_char_boundary(1024)];
             manifest.insert("summary".to_owned(), summary.into());
         }
         for (name, text) in set {
@@ -160,17 +161,22 @@ impl Template {
                 expected: parameter.kind.expected(),
                 reason,
             })?;
+            if parameter.carries_secret() && value.as_str().is_some_and(|it| !secure(it)) {
+                return Err(Error::Value {
+                    parameter: name.clone(),
+                    expected: "an origin that begins with https://",
+                    reason: format!("a secret is only sent over https, and {name} is {text}"),
+                });
+            }
             put(&mut manifest, parameter, &value);
         }
         describe_input(&mut manifest, inputs);
-        if let (Some(parameter), false) = (
-            self.parameters
-                .iter()
-                .find(|parameter| parameter.name == INPUTS),
-            inputs.is_empty() || set.contains_key(INPUTS),
-        ) {
-            let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
-            put(&mut manifest, parameter, &names.into());
+        if let Some(parameter) = self.parameters.iter().find(|it| it.name == INPUTS) {
+            if !inputs.is_empty() && !set.contains_key(INPUTS) {
+                let names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
+                put(&mut manifest, parameter, &names.into());
+            }
+            close_input(&mut manifest, parameter);
         }
         let text = toml::to_string(&manifest).map_err(|error| Error::Broken {
             template: self.name.clone(),
@@ -196,6 +202,13 @@ impl Template {
     }
 }
 
+impl Parameter {
+    /// Whether its value says where a secret may be sent.
+    fn carries_secret(&self) -> bool {
+        self.sets.iter().any(|at| at.contains(".secret.audience"))
+    }
+}
+
 fn put(manifest: &mut Table, parameter: &Parameter, value: &Value) {
     for at in &parameter.sets {
         // The catalog has made sure that each place is there.
@@ -214,6 +227,29 @@ pub(super) fn place<'a>(table: &'a mut Table, at: &str) -> Option<&'a mut Value>
         Value::Array(array) => array.get_mut(key.parse::<usize>().ok()?),
         _ => None,
     })
+}
+
+/// Makes the input schema say what the code takes: the members that the parameter names, and no other.
+fn close_input(manifest: &mut Table, parameter: &Parameter) {
+    let mut names: Vec<String> = Vec::new();
+    for at in &parameter.sets {
+        let named = place(manifest, at).and_then(|value| value.as_array());
+        let named = named.into_iter().flatten();
+        names.extend(named.filter_map(|name| Some(name.as_str()?.to_owned())));
+    }
+    let input = table(manifest, "input");
+    let simple = ["string", "number", "boolean"].map(String::from).to_vec();
+    let properties = table(input, "properties");
+    for name in names {
+        let schema = || Table::from_iter([("type".to_owned(), simple.clone().into())]).into();
+        properties.entry(name).or_insert_with(schema);
+    }
+    input.insert("additionalProperties".to_owned(), false.into());
+}
+
+/// Whether a secret may be sent to this origin.
+fn secure(origin: &str) -> bool {
+    origin.starts_with("https://")
 }
 
 /// Adds properties to the manifest's input schema.

@@ -122,9 +122,14 @@ async fn list(tag: String, client: &Client, output: &Output) -> anyhow::Result<(
 }
 
 async fn show(agent: &str, client: &Client, output: &Output) -> anyhow::Result<()> {
+    // For people the manifest is looked into, too.
+    let detail = match output.is_json() {
+        true => AgentView::Basic,
+        false => AgentView::Full,
+    };
     let request = GetAgentRequest {
         name: name("agents", agent),
-        view: AgentView::Basic.into(),
+        view: detail.into(),
     };
     let agent = client.agents().get_agent(request).await?.into_inner();
     let mut generations = Vec::new();
@@ -153,8 +158,9 @@ async fn show(agent: &str, client: &Client, output: &Output) -> anyhow::Result<(
         return output.json(&serde_json::json!({ "agent": agent, "generations": generations }));
     }
     output.text(&format!(
-        "{}\n{}",
+        "{}{}\n{}",
         view::full(&agent),
+        view::config(&agent),
         view::generations(&generations)
     ))
 }

@@ -195,8 +195,11 @@ pub(crate) struct Pack {
     /// The component
     pub(crate) file: PathBuf,
     /// The manifest to put into it
-    #[arg(long, value_name = "FILE")]
-    pub(crate) manifest: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "check")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// Only tell whether a host would take it: with that manifest or, without one, as it is
+    #[arg(long, conflicts_with = "out")]
+    pub(crate) check: bool,
     /// Write to this file; without it, the component is replaced
     #[arg(short, long = "out", value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, io};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{exit::Exit, output, text};
+use super::{exit::Exit, output, text, words::of_the_command_line};
 
 /// A question came up and there is no terminal to ask it on.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +64,15 @@ pub(crate) fn describe_status(status: &Status) -> String {
     let mut described = if status.message().is_empty() {
         text::word(&format!("{:?}", status.code()), "")
     } else {
-        text::block(status.message())
+        text::block(&of_the_command_line(status.message()))
     };
     let details = status.get_error_details();
     let mut entry = |label: &str, value: &str| {
         // What the message says in full already is not said twice.
-        if status.message() == value || status.message() == format!("{label}: {value}") {
+        if !value.is_empty() && status.message().contains(value) {
             return;
         }
+        let value = &of_the_command_line(value);
         let _ = write!(
             described,
             "\n  {}: {}",

@@ -5,8 +5,8 @@ use std::io::{IsTerminal as _, stderr};
 use anyhow::{Context as _, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use nexus_proto::v1::{
-    GetInvocationRequest, Invocation, Progress, RootOrigin, StartInvocationRequest,
-    WatchInvocationRequest,
+    GetApprovalRequest, GetInvocationRequest, Invocation, Progress, RootOrigin,
+    StartInvocationRequest, WatchInvocationRequest,
     invocation::{Outcome, State},
     invocation_event::Event,
 };
@@ -35,6 +35,11 @@ pub(crate) async fn run(
     } else {
         arguments.input
     };
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(&input) {
+        bail!(
+            "the input is not JSON: {error}; quote it for the shell, such as '{{\"below\": 3500}}', or give it as - on standard input"
+        );
+    }
     let timeout = arguments
         .timeout
         .map(prost_types::Duration::try_from)
@@ -62,7 +67,7 @@ pub(crate) async fn run(
             return Ok(Exit::Error);
         }
     };
-    report(&followed, output)?;
+    report(&followed, may_decide(&followed, client).await, output)?;
     Ok(Exit::from(&followed))
 }
 
@@ -148,7 +153,19 @@ async fn watch(
     Ok(last)
 }
 
-fn report(invocation: &Invocation, output: &Output) -> anyhow::Result<()> {
+/// Whether the token may decide what the invocation waits for, as far as the host tells.
+async fn may_decide(invocation: &Invocation, client: &Client) -> bool {
+    let Some(approval) = invocation.approvals.first() else {
+        return true;
+    };
+    let request = GetApprovalRequest {
+        name: approval.clone(),
+    };
+    let got = client.approvals().get_approval(request).await;
+    !matches!(got, Err(status) if status.code() == Code::PermissionDenied)
+}
+
+fn report(invocation: &Invocation, may_decide: bool, output: &Output) -> anyhow::Result<()> {
     if output.is_json() {
         return output.message(invocation, view::full);
     }
@@ -165,10 +182,11 @@ fn report(invocation: &Invocation, output: &Output) -> anyhow::Result<()> {
             Ok(())
         }
         None => {
-            output.note(&format!(
-                "{} waits for a person:",
-                line(id(&invocation.name))
-            ));
+            let whom = match may_decide {
+                true => "a person",
+                false => "an approver, which this token is not; ask one",
+            };
+            output.note(&format!("{} waits for {whom}:", line(id(&invocation.name))));
             for approval in &invocation.approvals {
                 output.note(&format!("  nexus approvals approve {}", line(id(approval))));
             }

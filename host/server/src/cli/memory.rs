@@ -1,5 +1,7 @@
 //! `nexus memory`.
 
+use std::io::IsTerminal as _;
+
 use nexus_proto::v1::{DeleteEntryRequest, GetEntryRequest, ListEntriesRequest, PutEntryRequest};
 
 use super::{
@@ -18,6 +20,10 @@ pub(crate) async fn run(command: Memory, client: &Client, output: &Output) -> an
                 output.json(&json::value(&entry)?)?;
             } else {
                 output.bytes(&entry.value)?;
+                // A file or a program gets the value as it is; the prompt of a shell its own line.
+                if std::io::stdout().is_terminal() && !entry.value.ends_with(b"\n") {
+                    output.bytes(b"\n")?;
+                }
             }
         }
         Memory::Put {

@@ -25,10 +25,12 @@ mod pack;
 mod policy;
 pub(crate) mod prompt;
 mod seen;
+mod suggest;
 pub(crate) mod text;
 mod tokens;
 mod vault;
 pub(crate) mod view;
+mod words;
 
 use std::process::ExitCode;
 
@@ -46,7 +48,10 @@ use self::{
 ///
 /// Starts the asynchronous runtime itself, so it has to be called from a plain `main`.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => suggest::exit(error),
+    };
     if let Command::Serve(arguments) = cli.command {
         // The host builds a runtime of its own, with threads for its guests.
         return serve(arguments).into();

@@ -20,13 +20,16 @@ const OPERATOR_FILE: &str = "operator.token";
 pub(crate) async fn run(command: Tokens, client: &Client, output: &Output) -> anyhow::Result<Exit> {
     match command {
         Tokens::Create {
+            holder,
             role,
             principal,
             ttl,
         } => {
             let role = Role::from(role);
             let request = CreateTokenRequest {
-                principal: principal.unwrap_or_else(|| word(role.as_str_name(), "ROLE_")),
+                principal: holder
+                    .or(principal)
+                    .unwrap_or_else(|| word(role.as_str_name(), "ROLE_")),
                 role: role.into(),
                 ttl: ttl
                     .map(prost_types::Duration::try_from)

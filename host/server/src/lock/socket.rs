@@ -68,6 +68,14 @@ pub(super) fn serve(host: Weak<Inner>) -> io::Result<()> {
     })
 }
 
+/// Who is at the other end: the socket, and the user as the kernel knows it.
+fn caller(stream: &UnixStream) -> String {
+    match rustix::net::sockopt::socket_peercred(stream) {
+        Ok(peer) => format!("socket (user {})", peer.uid.as_raw()),
+        Err(_) => "socket".to_owned(),
+    }
+}
+
 fn answer(inner: &Arc<Inner>, stream: &UnixStream) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -76,7 +84,7 @@ fn answer(inner: &Arc<Inner>, stream: &UnixStream) -> io::Result<()> {
     let (word, rest) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
     let mut error = String::new();
     match word {
-        "engage" => inner.engage(rest, "socket"),
+        "engage" => inner.engage(rest, &caller(stream)),
         "status" => {}
         _ => "say `engage REASON` or `status`; only an operator's token lifts the lock"
             .clone_into(&mut error),

@@ -100,11 +100,14 @@ pub(crate) enum Memory {
 pub(crate) enum Tokens {
     /// Make a token and print it, once
     Create {
+        /// Who its holder is; without it, the role's name
+        #[arg(value_name = "PRINCIPAL")]
+        holder: Option<String>,
         /// What its holder may do
         #[arg(long, value_enum)]
         role: RoleName,
-        /// Who its holder is; without it, the role's name
-        #[arg(long)]
+        /// The same as PRINCIPAL
+        #[arg(long, conflicts_with = "holder")]
         principal: Option<String>,
         /// End it after this long, such as 12h or 30d; without it, it lasts until it is revoked
         #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -155,7 +158,7 @@ hears it.")]
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Audit {
-    /// List events, oldest first
+    /// List events, oldest first; --last N lists the newest N
     List {
         /// Only events after this sequence number
         #[arg(
@@ -171,9 +174,12 @@ pub(crate) enum Audit {
         /// Only those of this invocation
         #[arg(long, default_value = "", hide_default_value = true)]
         invocation: String,
-        /// At most so many
-        #[arg(long)]
+        /// At most so many, from the oldest on
+        #[arg(long, value_name = "N")]
         limit: Option<usize>,
+        /// Only the newest so many; they, too, are listed oldest first
+        #[arg(long, value_name = "N", conflicts_with = "limit")]
+        last: Option<usize>,
     },
     /// Follow events as they happen
     Watch {

@@ -2,13 +2,14 @@
 
 mod copy;
 
-use std::path::Path;
+use std::{collections::VecDeque, path::Path};
 
 use anyhow::{Context as _, anyhow};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use nexus_audit::{SigningKey, Verifier, VerifyingKey};
 use nexus_proto::v1::{
-    Checkpoint, Event, GetCheckpointRequest, ListEventsRequest, WatchEventsRequest,
+    Checkpoint, Event, GetAgentRequest, GetCheckpointRequest, GetStatusRequest, ListEventsRequest,
+    WatchEventsRequest,
 };
 use nexus_store::LogRecord;
 use serde::Deserialize;
@@ -21,6 +22,7 @@ use super::{
     exit::Exit,
     output::Output,
     seen,
+    text::{line, name},
     view::audit as view,
 };
 
@@ -35,6 +37,7 @@ pub(crate) async fn run(command: Audit, global: &Global, output: &Output) -> any
             agent,
             invocation,
             limit,
+            last,
         } => {
             let request = ListEventsRequest {
                 after_sequence: after,
@@ -42,7 +45,14 @@ pub(crate) async fn run(command: Audit, global: &Global, output: &Output) -> any
                 invocation: super::filter("invocations", &invocation),
                 ..ListEventsRequest::default()
             };
-            let events = list(request, limit.unwrap_or(usize::MAX), &connect()?).await?;
+            let client = connect()?;
+            let events = match last {
+                Some(last) => newest(request, last, &client).await?,
+                None => list(request, limit.unwrap_or(usize::MAX), &client).await?,
+            };
+            if events.is_empty() && !agent.is_empty() {
+                note_unknown(&agent, &client, output).await?;
+            }
             output.list("events", &events, view::list)?;
         }
         Audit::Watch { after } => watch(after, &connect()?, output).await?,
@@ -82,6 +92,52 @@ pub(crate) async fn run(command: Audit, global: &Global, output: &Output) -> any
     Ok(Exit::Success)
 }
 
+/// The last `wanted` events that the request names. With a filter the whole trail is read for them.
+async fn newest(
+    mut request: ListEventsRequest,
+    wanted: usize,
+    client: &Client,
+) -> anyhow::Result<Vec<Event>> {
+    if request.agent.is_empty() && request.invocation.is_empty() {
+        let status = client.system().get_status(GetStatusRequest {}).await?;
+        let head = status.get_ref().audit_sequence;
+        let before = head.saturating_sub(u64::try_from(wanted)?);
+        request.after_sequence = request.after_sequence.max(before);
+    }
+    request.page_size = PAGE;
+    let mut events = VecDeque::new();
+    loop {
+        let page = client
+            .audit()
+            .list_events(request.clone())
+            .await?
+            .into_inner();
+        events.extend(page.events);
+        events.drain(..events.len().saturating_sub(wanted));
+        if page.next_page_token.is_empty() {
+            return Ok(events.into());
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// Says so if nothing is recorded of an agent because there is none of this name.
+async fn note_unknown(agent: &str, client: &Client, output: &Output) -> anyhow::Result<()> {
+    let request = GetAgentRequest {
+        name: name("agents", agent),
+        ..GetAgentRequest::default()
+    };
+    match client.agents().get_agent(request).await {
+        Err(status) if status.code() == Code::NotFound => output.note(&format!(
+            "there is no agent {:?}; `nexus agents list` shows them",
+            line(agent)
+        )),
+        Err(status) => return Err(status.into()),
+        Ok(_) => {}
+    }
+    Ok(())
+}
+
 async fn list(
     mut request: ListEventsRequest,
     limit: usize,
@@ -118,10 +174,7 @@ async fn watch(after: Option<u64>, client: &Client, output: &Output) -> anyhow::
     let after_sequence = match after {
         Some(after) => after,
         None => {
-            let status = client
-                .system()
-                .get_status(nexus_proto::v1::GetStatusRequest {})
-                .await?;
+            let status = client.system().get_status(GetStatusRequest {}).await?;
             status.get_ref().audit_sequence
         }
     };

@@ -28,6 +28,26 @@ pub(crate) fn full(agent: &Agent) -> String {
     text
 }
 
+/// The `[config]` of an agent whose manifest is known: what the forge made has one on record.
+pub(crate) fn config(agent: &Agent) -> String {
+    let manifest = agent
+        .lineage
+        .as_ref()
+        .and_then(|lineage| lineage.manifest.parse::<toml::Table>().ok());
+    let config = manifest
+        .as_ref()
+        .and_then(|manifest| manifest.get("config"));
+    let Some(config) = config.and_then(toml::Value::as_table) else {
+        return String::new();
+    };
+    let mut text = "config:\n".to_owned();
+    for (name, value) in config {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {} = {}", line(name), line(&value.to_string()));
+    }
+    text
+}
+
 /// What is asked for, one line each.
 pub(crate) fn permissions(permissions: &[Permission]) -> String {
     if permissions.is_empty() {

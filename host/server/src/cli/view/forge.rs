@@ -57,7 +57,7 @@ pub(crate) fn event(event: &ForgeEvent) -> String {
                 "  {} bytes, {}, imports {}",
                 component.size_bytes,
                 line(&component.component_digest),
-                line(&component.imports.join(", "))
+                line(&imports(&component.imports))
             );
         }
         Some(Detail::Tested(tested)) => {
@@ -113,6 +113,23 @@ pub(crate) fn triggered(answer: &TriggerHotReloadResponse) -> String {
         );
     }
     answer.agent.as_ref().map(agent::full).unwrap_or_default()
+}
+
+/// What a component imports. The virtual WASI, which every toolchain brings along and which reaches
+/// nothing, is one word of it; `--output json` has every name.
+fn imports(names: &[String]) -> String {
+    let (inert, mut own): (Vec<_>, Vec<_>) = names
+        .iter()
+        .map(String::as_str)
+        .partition(|name| name.starts_with("wasi:"));
+    if !inert.is_empty() {
+        own.push("the inert WASI of the toolchain");
+    }
+    match own.split_last() {
+        None => "nothing".to_owned(),
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    }
 }
 
 fn diagnostics(found: &Diagnostics) -> String {
@@ -282,6 +299,20 @@ mod tests {
             text.contains("--set origin=https://api.example.com"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_every_toolchain_imports_is_one_word() {
+        let names = [
+            "nexus:agent/http@0.1.0",
+            "wasi:io/poll@0.2.6",
+            "wasi:cli/exit@0.2.6",
+        ];
+        assert_eq!(
+            imports(&names.map(String::from)),
+            "nexus:agent/http@0.1.0 and the inert WASI of the toolchain"
+        );
+        assert_eq!(imports(&[]), "nothing");
     }
 
     #[test]

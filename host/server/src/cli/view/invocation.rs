@@ -83,7 +83,14 @@ pub(crate) fn explain(invocation: &Invocation) -> String {
     match &invocation.outcome {
         Some(Outcome::Success(_)) => "answered".to_owned(),
         Some(Outcome::Failure(failure)) => {
-            format!("the agent failed ({}): {}", failure.code, failure.message)
+            // The SDK begins the text of an error with its kind, which is the code.
+            let code = &failure.code;
+            let said = failure.message.strip_prefix(&code.replace('-', " "));
+            let said = said.and_then(|rest| rest.strip_prefix(": "));
+            format!(
+                "the agent failed ({code}): {}",
+                said.unwrap_or(&failure.message)
+            )
         }
         Some(Outcome::Refusal(refusal)) => with_reason(
             &format!("refused, {}", word(refusal.kind().as_str_name(), "KIND_")),
