@@ -47,6 +47,8 @@ struct Plan {
     source: Option<String>,
     /// What it has to answer.
     examples: Vec<Example>,
+    /// What a template's parameters are that nobody set.
+    defaults: Vec<String>,
 }
 
 /// A component that could go live.
@@ -141,6 +143,11 @@ async fn work(forge: &Inner, request: &Request, stages: &Stages) -> Result<(Plan
     stages.end(StageState::Succeeded, Some(detail));
 
     stages.begin(Stage::Review);
+    if !plan.defaults.is_empty() {
+        let defaults = plan.defaults.join(", ");
+        let told = format!("nobody said, so by default: {defaults}; --set NAME=VALUE changes it");
+        stages.tell(Detail::Log(told));
+    }
     let (manifest, runtime) = (&plan.manifest, &forge.runtime);
     let succession = runtime.succession(manifest, &request.principal, request.root);
     let weighed = if let Some(owner) = succession.owner {
@@ -191,6 +198,7 @@ async fn plan(forge: &Inner, request: &Request, stages: &Stages) -> Result<Plan,
                 template: Some(rendered.template),
                 source: Some(rendered.source),
                 examples: request.examples.clone(),
+                defaults: rendered.defaults,
             })
         }
         Mode::Source { source, manifest } => {
@@ -207,6 +215,7 @@ async fn plan(forge: &Inner, request: &Request, stages: &Stages) -> Result<Plan,
                 template: None,
                 source: Some(source.clone()),
                 examples: request.examples.clone(),
+                defaults: Vec::new(),
             })
         }
         Mode::Model => ask_spec(forge, request, stages).await,
@@ -248,6 +257,7 @@ async fn ask_spec(forge: &Inner, request: &Request, stages: &Stages) -> Result<P
                     template: None,
                     source: None,
                     examples,
+                    defaults: Vec::new(),
                 });
             }
             Err(reason) => {
@@ -372,6 +382,7 @@ fn lineage(forge: &Inner, request: &Request, plan: &Plan, made: &Made) -> Lineag
         "agent": plan.manifest.name.as_str(),
         "summary": plan.manifest.summary,
         "permissions": permissions,
+        "defaults": plan.defaults,
     });
     let by_model = matches!(request.mode, Mode::Model);
     Lineage {

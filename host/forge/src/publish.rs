@@ -218,9 +218,16 @@ fn origin(lineage: &Lineage) -> Map<String, Value> {
             json!(Digest::of(lineage.source.as_bytes())),
         ),
     ];
-    told.into_iter()
+    let mut told: Map<String, Value> = told
+        .into_iter()
         .map(|(name, value)| (name.to_owned(), value))
-        .collect()
+        .collect();
+    // What nobody asked for in as many words is marked as such.
+    let spec = serde_json::from_str::<Value>(&lineage.spec).unwrap_or_default();
+    if let Some(defaults) = spec["defaults"].as_array().filter(|all| !all.is_empty()) {
+        told.insert("by_default".to_owned(), json!(defaults));
+    }
+    told
 }
 
 async fn swap(

@@ -57,6 +57,8 @@ pub struct Rendered {
     pub source: String,
     /// `agent.toml`.
     pub manifest: String,
+    /// Parameters that nobody set, with what holds instead, such as `write_path = "/orders"`.
+    pub defaults: Vec<String>,
 }
 
 /// The parameter whose value are names of input members, in templates that have
@@ -187,7 +189,26 @@ impl Template {
             template: self.name.clone(),
             source: self.source.clone(),
             manifest: text,
+            defaults: self.defaults(set),
         })
+    }
+
+    /// What nobody said and the agent works with all the same. Defaults that say nothing are left out.
+    fn defaults(&self, set: &BTreeMap<String, String>) -> Vec<String> {
+        let says = |value: &&Value| match value {
+            Value::String(text) => !text.is_empty(),
+            Value::Array(values) => !values.is_empty(),
+            Value::Table(values) => !values.is_empty(),
+            _ => true,
+        };
+        self.parameters
+            .iter()
+            .filter(|parameter| !set.contains_key(&parameter.name))
+            .filter_map(|parameter| {
+                let value = parameter.default.as_ref().filter(says)?;
+                Some(format!("{} = {value}", parameter.name))
+            })
+            .collect()
     }
 
     fn parameter(&self, name: &str) -> Result<&Parameter, Error> {

@@ -132,6 +132,10 @@ async fn powers_that_are_not_free_wait_for_a_person() {
                     .unwrap()
                     .unwrap()
                     .rendering;
+                // What the template made up is told from what was asked for.
+                assert!(shown.contains("by_default"), "{shown}");
+                assert!(shown.contains("write_path"), "{shown}");
+                assert!(shown.contains("Reads a price"), "{shown}");
                 for permission in &manifest.permissions {
                     assert!(shown.contains(&permission.to_string()), "{shown}");
                 }
