@@ -107,14 +107,14 @@ fn a_component_is_checked_without_a_host() -> anyhow::Result<()> {
     assert_eq!(code(&good), Some(0), "{}", stderr(&good));
     assert!(stdout(&good).contains("callee is an agent"), "{good:?}");
 
-    let bare = component::without_manifest(&guests::component("callee"));
+    let bare = component::without_manifest(&guests::component("echo"));
     std::fs::write(&file, &bare)?;
     let wrong = alone(directory.path(), &check)?;
     assert_eq!(code(&wrong), Some(1), "{}", stdout(&wrong));
     assert!(stderr(&wrong).contains("no manifest"), "{wrong:?}");
 
     // A permission that the component cannot use, and a key that there is not: said once, nothing written.
-    let manifest = "format = 1\nname = \"callee\"\nversion = \"0.1.0\"\n";
+    let manifest = "format = 1\nname = \"echo\"\nversion = \"0.1.0\"\n";
     let cases = [
         (
             "[[permission]]\nmemory = { space = \"notes\", access = \"read\" }\n",

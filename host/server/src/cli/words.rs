@@ -1,7 +1,7 @@
 //! The host speaks to every client in the words of its API; the command line says the same in its own.
 
 /// A method of the API, or a phrase with names of the API, and what a person types or sees instead.
-const WORDS: [(&str, &str); 18] = [
+const WORDS: [(&str, &str); 19] = [
     ("ListAgents shows them", "`nexus agents list` shows them"),
     (
         "ListApprovals shows them",
@@ -10,6 +10,10 @@ const WORDS: [(&str, &str); 18] = [
     (
         "ListForges shows them",
         "`nexus forge list --all` shows them",
+    ),
+    (
+        "ListForgedAgents shows them",
+        "`nexus forge list` shows them",
     ),
     ("ListGrants shows them", "`nexus grants list` shows them"),
     (
