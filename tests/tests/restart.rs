@@ -175,3 +175,35 @@ async fn an_upload_in_review_and_a_request_id_are_not_taken_for_done() -> anyhow
     assert!(market.received().is_empty());
     Ok(())
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_people_who_can_no_longer_answer() -> anyhow::Result<()> {
+    let market = Origin::json(json!({})).await?;
+    // Far longer than this test may take: only what nobody waits for lets the host end.
+    let config = format!(
+        "[egress]\nprivate_origins = [{:?}]\n[server]\ndrain_seconds = 3600",
+        market.url()
+    );
+    let directory = tempfile::tempdir()?;
+    let data = directory.path().join("data");
+    let start = || Host::builder().config(&config).data(&data).start();
+    let host = start()?;
+    let mut client = host.operator().await?;
+    let permissions = [probe::http(&market.url()), probe::memory("orders")];
+    let permissions: Vec<&str> = permissions.iter().map(String::as_str).collect();
+    client
+        .deploy(&probe::component("trader", &permissions))
+        .await?;
+    let waiting = client.invoke("trader", &json!(order(&market))).await?;
+    assert_eq!(waiting.state(), Life::Waiting, "{waiting:?}");
+    assert!(host.stop()?.success());
+    assert!(market.received().is_empty());
+
+    let host = start()?;
+    let mut client = host.operator().await?;
+    let ended = client.invocation(&waiting.name).await?;
+    assert_eq!(ended.state(), Life::Cancelled, "{ended:?}");
+    let asked = client.approval(&waiting.approvals[0]).await?;
+    assert_eq!(asked.state(), State::Cancelled, "{asked:?}");
+    Ok(())
+}

@@ -19,11 +19,9 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
     }
 }
 
-/// Why something that the manifest does not name can't be had.
-pub(crate) fn not_granted(state: &State, reason: String) -> Error {
-    let refusal = Refusal::Forbidden(reason);
-    state.refused(&refusal);
-    refused(refusal)
+/// Why something that manifest or operator do not name can't be had.
+pub(crate) fn not_granted(state: &State, capability: &str, target: &str, reason: String) -> Error {
+    refused(state.not_opened(capability, target, Refusal::Forbidden(reason)))
 }
 
 /// Why an effect has no result.

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexus_gate::Principal;
+use nexus_gate::{ApprovalId, Principal};
 use nexus_manifest::{AgentName, Digest};
 use nexus_runtime::{GenerationInfo, Runtime};
 use nexus_sandbox::Limits;
@@ -205,9 +205,9 @@ impl Forge {
         self.inner.reviews.find(agent, permissions)
     }
 
-    /// Whether any component waits for a person under this name.
-    pub fn reviews(&self, agent: &AgentName) -> bool {
-        self.inner.reviews.any(agent)
+    /// The approval of the newest component that waits for a person under this name.
+    pub fn waiting(&self, agent: &AgentName) -> Option<ApprovalId> {
+        self.inner.reviews.waiting(agent)
     }
 
     /// The compiler on its own.

@@ -46,8 +46,11 @@ impl Reviews {
         found.map(|(_, _, review)| review.clone())
     }
 
-    pub(crate) fn any(&self, agent: &AgentName) -> bool {
-        self.lock().iter().any(|(name, _, _)| name == agent)
+    pub(crate) fn waiting(&self, agent: &AgentName) -> Option<ApprovalId> {
+        let all = self.lock();
+        let mut newest_first = all.iter().rev();
+        let found = newest_first.find(|(name, _, _)| name == agent);
+        found.map(|(_, _, review)| review.approval)
     }
 
     /// Room for a review, should a person be asked.

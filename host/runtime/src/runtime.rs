@@ -19,7 +19,7 @@ use wasmtime::component::Linker;
 use crate::cache::{Cache, load_or_create_key};
 use crate::compile::Compiler;
 use crate::engine::{self, Engines};
-use crate::invocation::{Record, Running};
+use crate::invocation::{Invocation, InvocationState, Record, Running};
 use crate::limits::HostLimits;
 use crate::live::Live;
 use crate::registry::{AgentChange, Registry};
@@ -236,9 +236,7 @@ impl Runtime {
 
     /// How many of those wait for a person.
     pub fn waiting(&self) -> usize {
-        let waits = |invocation: &Arc<crate::invocation::Invocation>| {
-            invocation.state() == crate::invocation::InvocationState::Waiting
-        };
+        let waits = |invocation: &Arc<Invocation>| invocation.state() == InvocationState::Waiting;
         self.0
             .live
             .all()
@@ -295,9 +293,15 @@ impl Runtime {
     }
 
     /// Takes no more invocations, gives those that run until `grace` has
-    /// passed, then ends them. Returns when none is left.
+    /// passed, then ends them. Those that wait for a person end at once: nobody
+    /// can reach a stopping host to decide. Returns when none is left.
     pub async fn drain(&self, grace: Duration) {
         self.0.draining.store(true, Ordering::Release);
+        for invocation in self.0.live.all() {
+            if invocation.state() == InvocationState::Waiting {
+                invocation.cancel("the host is stopping");
+            }
+        }
         if tokio::time::timeout(grace, self.0.live.idle())
             .await
             .is_err()

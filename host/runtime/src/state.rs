@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nexus_audit::{Event, EventKind};
 use nexus_gate::{Approval, ApprovalId, Context, Label, Observer, Refusal};
 use nexus_store::Commit;
 use wasmtime::component::ResourceTable;
@@ -127,10 +128,40 @@ impl State {
         })
     }
 
-    /// A call was refused without the gate, such as opening what the manifest
-    /// does not name. To be told for every refusal that the guest is told.
+    /// A call was refused without the gate. To be told for every refusal that
+    /// the guest is told.
     pub fn refused(&self, refusal: &Refusal) {
         self.invocation.refused(refusal);
+    }
+
+    /// What the guest wanted to open was refused before it came to an action: the trail has it like
+    /// a refusal of the gate. Says what to tell the guest, which is something else only if nothing
+    /// can be recorded.
+    ///
+    /// A component that is only tried out leaves no record: nothing of it happens.
+    pub fn not_opened(&self, capability: &str, target: &str, refusal: Refusal) -> Refusal {
+        if self.rehearsal().is_some() {
+            self.refused(&refusal);
+            return refusal;
+        }
+        let context = &*self.context;
+        let event = Event::new(EventKind::ActionRefused)
+            .principal(context.principal.as_str())
+            .agent(context.agent.clone())
+            .component(context.component)
+            .invocation(context.invocation.to_string())
+            .outcome(refusal.to_string())
+            .detail(serde_json::json!({
+                "capability": capability,
+                "verb": "open",
+                "target": target,
+            }));
+        let refusal = match self.services().audit.note(event) {
+            Ok(()) => refusal,
+            Err(error) => Refusal::Unavailable(error.to_string()),
+        };
+        self.refused(&refusal);
+        refusal
     }
 
     /// What a call of a peer inherits.

@@ -18,6 +18,7 @@ use tonic::Status;
 
 use crate::fault::{Fault, chain};
 use crate::host::Host;
+use crate::names;
 
 /// How a publication ended, for everyone who waits for it.
 pub(crate) type Done = watch::Receiver<Option<Result<Arc<Generation>, Status>>>;
@@ -51,10 +52,11 @@ impl Reviews {
             .cloned()
     }
 
-    /// Whether anything waits to become this agent.
-    pub(crate) fn any(&self, agent: &AgentName) -> bool {
+    /// The approval of what waits to become this agent.
+    pub(crate) fn waiting(&self, agent: &AgentName) -> Option<ApprovalId> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.keys().any(|(waiting, _)| waiting == agent)
+        let mut waiting = all.iter().filter(|((name, _), _)| name == agent);
+        waiting.next().map(|(_, review)| review.approval)
     }
 
     fn insert(&self, key: (AgentName, Digest), review: Review) {
@@ -121,6 +123,28 @@ impl Change {
             } => generation.rollback_action(principal, succession),
         }
     }
+}
+
+/// The approval of what waits to become this agent, by upload or by forge.
+pub(crate) fn waiting(host: &Host, agent: &AgentName) -> Option<ApprovalId> {
+    let uploaded = host.reviews.waiting(agent);
+    uploaded.or_else(|| host.forge.waiting(agent))
+}
+
+/// Why an agent does not answer to its name: there is none, or none yet.
+pub(crate) fn no_agent(host: &Host, agent: &AgentName) -> Status {
+    let name = names::of_agent(agent);
+    match waiting(host, agent) {
+        None => Fault::not_found("agent", &name, "ListAgents shows them"),
+        Some(approval) => Fault::precondition(
+            "REVIEW_PENDING",
+            format!(
+                "{name} waits for a person: it goes live once approvals/{approval} is approved"
+            ),
+        )
+        .with("approval", format!("approvals/{approval}")),
+    }
+    .into()
 }
 
 /// Takes a change to the gate. Returns when it is live, or when a person is asked; the

@@ -198,9 +198,7 @@ async fn run(
         ))
         .add_service(service!(
             InvocationServiceServer,
-            service::invocations::Invocations {
-                runtime: host.runtime.clone()
-            }
+            service::invocations::Invocations { host: host.clone() }
         ))
         .add_service(service!(
             ApprovalServiceServer,

@@ -12,7 +12,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nexus_proto::v1;
-use nexus_tests::{Client, Host, guests, host::binary};
+use nexus_tests::{Client, Host, guests, host::binary, probe};
+use serde_json::json;
 
 /// Does enough for a trail of some length.
 async fn busy(client: &mut Client) -> anyhow::Result<()> {
@@ -75,4 +76,33 @@ fn nexus(host: Option<&Host>, state: &Path, arguments: &[&str]) -> anyhow::Resul
     let said =
         String::from_utf8_lossy(&ran.stdout).into_owned() + &String::from_utf8_lossy(&ran.stderr);
     Ok((ran.status.success(), said))
+}
+
+#[tokio::test]
+async fn what_an_agent_may_not_even_open_is_in_the_trail() -> anyhow::Result<()> {
+    let host = Host::start()?;
+    let mut client = host.operator().await?;
+    // Private, and named by the manifest alone.
+    let inside = probe::http("http://localhost:9");
+    let component = probe::component("curious", &[&inside, &probe::memory("own")]);
+    client.deploy(&component).await?;
+    let tries = [
+        json!({ "call": "http.origin.open", "url": "https://elsewhere.example.com", "as": "x" }),
+        json!({ "call": "memory.space.open", "name": "others", "access": "read", "as": "x" }),
+        json!({ "call": "bus.peer.find", "name": "stranger", "as": "x" }),
+    ];
+    for step in tries {
+        let ended = client.invoke("curious", &json!([step])).await?;
+        let Some(v1::invocation::Outcome::Success(told)) = &ended.outcome else {
+            anyhow::bail!("{ended:?}");
+        };
+        assert!(told.output.contains("forbidden"), "{told:?}");
+        let id = ended.name.trim_start_matches("invocations/");
+        let events = all(&mut client).await?;
+        let refused = events
+            .iter()
+            .filter(|event| event.kind == "action_refused" && event.invocation.ends_with(id));
+        assert_eq!(refused.count(), 1, "{step}");
+    }
+    Ok(())
 }

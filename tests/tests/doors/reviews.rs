@@ -124,3 +124,38 @@ async fn what_is_accepted_while_hot_reload_is_off_is_kept_and_not_published() ->
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_waits_for_a_person_says_so_to_whoever_calls_it() -> anyhow::Result<()> {
+    let host = Host::start()?;
+    let mut client = host.operator().await?;
+    let permissions = [probe::http("https://api.example.com")];
+    let component = probe::component("early", &[&permissions[0]]);
+    let review = client.upload(&component, Default::default()).await?;
+    let call = v1::InvokeAgentRequest {
+        name: "agents/early".to_owned(),
+        input: "[]".to_owned(),
+        ..v1::InvokeAgentRequest::default()
+    };
+    let early = client.invocations.invoke_agent(call.clone()).await;
+    let early = early.unwrap_err();
+    assert_eq!(early.code(), Code::FailedPrecondition, "{early}");
+    assert_eq!(reason(&early), "REVIEW_PENDING");
+    assert!(early.message().contains(&review.approval), "{early}");
+    client
+        .decide(&review.approval, v1::Verdict::Approve)
+        .await?;
+    // The decision is answered before the agent is live; accepting waits for that.
+    let accept = v1::AcceptAgentRequest {
+        name: "agents/early".to_owned(),
+        permissions_digest: review.permissions_digest,
+    };
+    let live = client.agents.accept_agent(accept).await?.into_inner();
+    client.invocations.invoke_agent(call).await?;
+
+    // The same bytes again are no new question, and no new generation.
+    let again = client.upload(&component, Default::default()).await?;
+    assert_eq!(again.state(), v1::deploy_agent_response::State::Live);
+    assert_eq!(again.agent.unwrap().generation, live.generation);
+    Ok(())
+}

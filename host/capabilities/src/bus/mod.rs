@@ -57,7 +57,7 @@ impl HostPeer for State {
         // Permission first: an agent that may not call a peer does not learn whether it exists.
         if !self.context().manifest.peer(&name, &tags) {
             let reason = format!("the manifest has no peer permission for {name}");
-            return Ok(Err(not_granted(self, reason)));
+            return Ok(Err(not_granted(self, "bus", name.as_str(), reason)));
         }
         if found.is_none() && self.rehearsal().is_none() {
             return Ok(Err(Error::NotFound(format!(

@@ -3,7 +3,7 @@
 mod request;
 
 use nexus_effects::http as egress;
-use nexus_gate::{Label, kind};
+use nexus_gate::{Label, Refusal, kind};
 use nexus_runtime::State;
 use wasmtime::component::Resource;
 
@@ -36,10 +36,15 @@ impl HostOrigin for State {
         };
         if self.context().manifest.http(&origin).next().is_none() {
             let reason = format!("the manifest has no http permission for {origin}");
-            return Ok(Err(not_granted(self, reason)));
+            return Ok(Err(not_granted(self, "http", origin.as_str(), reason)));
         }
         if let Err(error) = self.services().egress.check_origin(&origin) {
-            return Ok(Err(failed(error)));
+            return Ok(Err(match error {
+                nexus_effects::Error::Forbidden(reason) => {
+                    not_granted(self, "http", origin.as_str(), reason)
+                }
+                other => failed(other),
+            }));
         }
         Ok(Ok(self.table.push(Origin { origin })?))
     }
@@ -81,7 +86,12 @@ impl HostPending for State {
                 headers: response.headers,
                 body: response.body.into(),
             }),
-            Some(Err(error)) => Err(error),
+            Some(Err(error)) => {
+                if let Error::Forbidden(reason) = &error {
+                    self.refused(&Refusal::Forbidden(reason.clone()));
+                }
+                Err(error)
+            }
             None => Err(lost()),
         })
     }
@@ -104,7 +114,7 @@ fn start(state: &mut State, mut request: egress::Request) -> Pending {
             Ok(rehearsed::response(&rehearsal, &request, &action))
         } else {
             let reason = format!("the manifest does not allow {method} {}", action.target);
-            Err(not_granted(state, reason))
+            Err(not_granted(state, "http", origin.as_str(), reason))
         };
         return Pending {
             task: Task::spawn(std::future::ready(answer)),

@@ -34,12 +34,12 @@ impl HostSpace for State {
         match self.context().manifest.memory(name.as_str()) {
             None => {
                 let reason = format!("the manifest has no memory permission for the space {name}");
-                Ok(Err(not_granted(self, reason)))
+                Ok(Err(not_granted(self, "memory", name.as_str(), reason)))
             }
             Some(nexus_manifest::Access::Read) if writes => {
                 let reason =
                     format!("the manifest's memory permission for the space {name} is for reading");
-                Ok(Err(not_granted(self, reason)))
+                Ok(Err(not_granted(self, "memory", name.as_str(), reason)))
             }
             Some(_) => Ok(Ok(self.table.push(Space { name, writes })?)),
         }
@@ -118,14 +118,12 @@ impl HostSpace for State {
 /// The space of a handle that was opened for writing.
 fn writable(state: &State, space: &Resource<Space>) -> wasmtime::Result<Result<SpaceName, Error>> {
     let space = state.table.get(space)?;
+    let name = &space.name;
     if space.writes {
-        return Ok(Ok(space.name.clone()));
+        return Ok(Ok(name.clone()));
     }
-    let reason = format!(
-        "the handle of the space {} was opened for reading",
-        space.name
-    );
-    Ok(Err(not_granted(state, reason)))
+    let reason = format!("the handle of the space {name} was opened for reading");
+    Ok(Err(not_granted(state, "memory", name.as_str(), reason)))
 }
 
 async fn get(state: &mut State, space: SpaceName, key: String) -> Result<Option<Entry>, Error> {

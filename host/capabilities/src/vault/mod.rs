@@ -29,7 +29,7 @@ impl HostSecret for State {
         if self.rehearsal().is_some() {
             if self.context().manifest.secret(name.as_str()).is_none() {
                 let reason = format!("the manifest has no permission for the secret {name}");
-                return Ok(Err(not_granted(self, reason)));
+                return Ok(Err(not_granted(self, "vault", name.as_str(), reason)));
             }
             return Ok(Ok(self.table.push(Secret { name })?));
         }
@@ -67,7 +67,7 @@ impl vault_reveal::Host for State {
         let name = self.table.get(&secret)?.name.clone();
         if self.rehearsal().is_some() {
             let reason = "nobody is shown a secret while a component is tried".to_owned();
-            return Ok(Err(not_granted(self, reason)));
+            return Ok(Err(not_granted(self, "vault", name.as_str(), reason)));
         }
         Ok(reveal(self, name, reason).await)
     }
@@ -80,12 +80,14 @@ async fn reveal(state: &mut State, name: SecretName, reason: String) -> Result<S
         let reason = format!(
             "the manifest's permission for the secret {name} is to have it used, without `reveal = true`"
         );
-        return Err(not_granted(state, reason));
+        return Err(not_granted(state, "vault", name.as_str(), reason));
     }
     let services = state.services().clone();
     if let Err(error) = secret::check_revealable(&name, &services.vault).await {
         return Err(match error {
-            nexus_effects::Error::Forbidden(reason) => not_granted(state, reason),
+            nexus_effects::Error::Forbidden(reason) => {
+                not_granted(state, "vault", name.as_str(), reason)
+            }
             other => failed(other),
         });
     }

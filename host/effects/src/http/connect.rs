@@ -163,9 +163,10 @@ impl Connector {
             return Some("leads to this host's own listener, which no agent may reach");
         }
         match reach {
-            Reach::Public if !is_public(ip) || is_local(ip) => {
-                Some("leads to an address that is not on the public internet")
-            }
+            Reach::Public if !is_public(ip) || is_local(ip) => Some(
+                "leads to an address that is not on the public internet; an operator who means it names the \
+                     origin under [egress] private_origins and starts the host again",
+            ),
             Reach::Inside if !is_public(ip) && !is_inside(ip) => {
                 Some("leads to an address that no private origin may have")
             }

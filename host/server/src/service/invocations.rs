@@ -7,18 +7,19 @@ use nexus_gate::{InvocationId, RootOrigin};
 use nexus_manifest::AgentName;
 use nexus_proto::v1;
 use nexus_proto::v1::invocation_service_server::InvocationService;
-use nexus_runtime::{Event, InvocationState, Invoke, InvokeError, Record, Running, Runtime};
+use nexus_runtime::{Event, InvocationState, Invoke, InvokeError, Record, Running};
 use tokio::sync::broadcast::error::RecvError;
 use tonic::{Code, Request, Response, Status};
 
 use super::{Events, caller};
 use crate::auth::{Caller, Role, now_ms};
 use crate::fault::Fault;
-use crate::{convert, names, paging, requests};
+use crate::host::Host;
+use crate::{convert, names, paging, publish, requests};
 
 /// See the module.
 pub(crate) struct Invocations {
-    pub(crate) runtime: Runtime,
+    pub(crate) host: Host,
 }
 
 #[tonic::async_trait]
@@ -98,7 +99,7 @@ impl InvocationService for Invocations {
         };
         let mut invocations = Vec::new();
         loop {
-            let batch = self.runtime.invocations(before.as_ref(), size).await;
+            let batch = self.host.runtime.invocations(before.as_ref(), size).await;
             let batch = batch.map_err(|error| Fault::internal(&error))?;
             let Some(last) = batch.last().map(|record| record.id) else {
                 return Ok(Response::new(v1::ListInvocationsResponse {
@@ -130,7 +131,7 @@ impl InvocationService for Invocations {
         let record = self.visible(&request.get_ref().name, &caller).await?;
         let first =
             convert::invocation_event(Event::State(record.state), now_ms(), || record.clone());
-        let Some(running) = self.runtime.running_invocation(&record.id) else {
+        let Some(running) = self.host.runtime.running_invocation(&record.id) else {
             // It has ended: its last state is all there is.
             return Ok(Response::new(Box::pin(futures::stream::iter([Ok(first)]))));
         };
@@ -157,10 +158,10 @@ impl InvocationService for Invocations {
             .invocation(record.id.to_string())
             .detail(serde_json::json!({ "service": "InvocationService", "verb": "cancel" }));
         // What only stops something is not kept from it by a disk that is full.
-        if let Err(error) = self.runtime.services().audit.note(asked) {
+        if let Err(error) = self.host.runtime.services().audit.note(asked) {
             tracing::warn!(%error, invocation = %record.id, "that it is cancelled is not recorded");
         }
-        let Some(running) = self.runtime.running_invocation(&record.id) else {
+        let Some(running) = self.host.runtime.running_invocation(&record.id) else {
             // Cancelling what has ended changes nothing.
             return Ok(Response::new(convert::invocation(&record)));
         };
@@ -207,10 +208,11 @@ impl Invocations {
             request_id: Some(request_id).filter(|id| !id.is_empty()),
             timeout,
         };
-        self.runtime
+        self.host
+            .runtime
             .invoke(invoke)
             .await
-            .map_err(|error| refuse(&agent, error))
+            .map_err(|error| refuse(&self.host, &agent, error))
     }
 
     /// The invocation, if this caller may see it; otherwise it is as if it were not there.
@@ -220,6 +222,7 @@ impl Invocations {
             .parse()
             .map_err(|_| unknown())?;
         let found = self
+            .host
             .runtime
             .invocation(&id)
             .await
@@ -296,11 +299,9 @@ fn to_wire(event: Event, running: &Running) -> v1::InvocationEvent {
     convert::invocation_event(event, now_ms(), || running.record())
 }
 
-fn refuse(agent: &AgentName, error: InvokeError) -> Status {
+fn refuse(host: &Host, agent: &AgentName, error: InvokeError) -> Status {
     match error {
-        InvokeError::UnknownAgent(name) => {
-            Fault::not_found("agent", &names::of_agent(&name), "ListAgents shows them")
-        }
+        InvokeError::UnknownAgent(name) => return publish::no_agent(host, &name),
         InvokeError::InvalidInput(violations) => Fault::schema(&names::of_agent(agent), &violations),
         InvokeError::InputTooLarge { limit, .. } => {
             Fault::invalid("input", format!("keep it to {limit} bytes"))
