@@ -83,7 +83,16 @@ impl Host {
         let policy = HostPolicy::new(gate.clone(), config);
         let egress = Arc::new(Egress::new(egress(config, listening)?)?);
         let private = config.memory.private_spaces.iter().cloned().collect();
-        let memory = Memory::new(Arc::clone(&store), audit.clone()).with_private(private);
+        let memory = Memory::new(Arc::clone(&store), audit.clone(), vault.clone())
+            .with_private(private);
+        let sealed = memory.seal_leftovers().await;
+        let sealed = sealed.context("failed to seal what agents remember")?;
+        if sealed > 0 {
+            tracing::info!(
+                entries = sealed,
+                "what agents remember is sealed now; an earlier version had left it in clear"
+            );
+        }
 
         let services = Arc::new(Services {
             store,

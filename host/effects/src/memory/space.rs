@@ -9,6 +9,7 @@ use nexus_audit::Audit;
 use nexus_gate::{Finish, Kind, Label, Permit, StartError, kind};
 use nexus_manifest::{Digest, SpaceName};
 use nexus_store::{Commit, ReadError, Scan, Store};
+use nexus_vault::Vault;
 use serde_json::json;
 
 use super::call::{Call, Key, Range, check_value};
@@ -61,6 +62,8 @@ pub(super) struct Inner {
     pub(super) audit: Audit,
     /// Spaces whose contents are private.
     private: BTreeSet<SpaceName>,
+    /// Seals what is stored.
+    pub(super) vault: Vault,
     /// One writer at a time per space: the next revision follows from the stored one.
     writers: Mutex<HashMap<SpaceName, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -91,12 +94,13 @@ pub(super) enum Plan {
 }
 
 impl Memory {
-    /// The spaces in `store`. Operator access is recorded in `audit`.
-    pub fn new(store: Arc<dyn Store>, audit: Audit) -> Self {
+    /// The spaces in `store`, sealed by `vault`. Operator access is recorded in `audit`.
+    pub fn new(store: Arc<dyn Store>, audit: Audit, vault: Vault) -> Self {
         Self(Arc::new(Inner {
             store,
             audit,
             private: BTreeSet::new(),
+            vault,
             writers: Mutex::default(),
         }))
     }
@@ -109,6 +113,7 @@ impl Memory {
             store: self.0.store.clone(),
             audit: self.0.audit.clone(),
             private: spaces,
+            vault: self.0.vault.clone(),
             writers: Mutex::default(),
         }))
     }
@@ -297,7 +302,8 @@ impl Memory {
             value: value.to_vec(),
         };
         commit.put(REVISIONS, space, revision.to_be_bytes());
-        commit.put(ENTRIES, &stored_key, row.encode());
+        let sealed = row.seal(key, &self.0.vault);
+        commit.put(ENTRIES, &stored_key, sealed.map_err(unsealable)?);
         Ok(Plan::Commit {
             commit,
             revision: Some(revision),
@@ -323,7 +329,7 @@ impl Memory {
             .map_err(unreadable)?;
         let row = stored
             .as_deref()
-            .map(|bytes| decode(key, bytes))
+            .map(|bytes| self.decode(key, bytes))
             .transpose()?;
         let revision = row.map(|row| {
             seen.extend(row.labels);
@@ -346,7 +352,7 @@ impl Memory {
             .map_err(unreadable)?;
         let row = stored
             .as_deref()
-            .map(|bytes| decode(key, bytes))
+            .map(|bytes| self.decode(key, bytes))
             .transpose()?;
         Ok(row.map(|row| entry(key.key.clone(), row)))
     }
@@ -376,7 +382,7 @@ impl Memory {
                 let key = key_of(&range.space, &stored_key).ok_or_else(|| {
                     Error::Other(format!("a key of the space {} is damaged", range.space))
                 })?;
-                let row = decode(
+                let row = self.decode(
                     &Key {
                         space: range.space.clone(),
                         key: key.clone(),
@@ -396,6 +402,12 @@ impl Memory {
                 return Ok(page);
             }
         }
+    }
+}
+
+impl Memory {
+    fn decode(&self, key: &Key, bytes: &[u8]) -> Result<Row, Error> {
+        Row::unseal(key, bytes, &self.0.vault).ok_or_else(|| damaged(key))
     }
 }
 
@@ -428,8 +440,9 @@ fn entry(key: String, row: Row) -> Entry {
     }
 }
 
-fn decode(key: &Key, bytes: &[u8]) -> Result<Row, Error> {
-    Row::decode(bytes).ok_or_else(|| damaged(key))
+fn unsealable(error: nexus_vault::Error) -> Error {
+    tracing::error!(%error, "an entry could not be sealed");
+    Error::Other("the entry could not be sealed".to_owned())
 }
 
 fn damaged(key: &Key) -> Error {

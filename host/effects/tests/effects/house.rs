@@ -46,7 +46,7 @@ impl House {
         let policy = Policy::parse("@id(\"all\") permit (principal, action, resource);").unwrap();
         let options = Options::new(store.clone(), audit.clone(), vault.clone(), policy);
         let gate = Gate::open(options).await.unwrap();
-        let memory = Memory::new(store.clone(), audit.clone());
+        let memory = Memory::new(store.clone(), audit.clone(), vault.clone());
         let invocation = InvocationId::new();
         Self {
             store,

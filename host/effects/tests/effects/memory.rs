@@ -8,6 +8,7 @@ use nexus_audit::{Event, EventKind};
 use nexus_effects::Error;
 use nexus_effects::memory::{Call, Entry, Key, MAX_VALUE, Page, Range};
 use nexus_gate::{Label, StartError, kind};
+use nexus_store::{Commit, Table};
 
 use crate::house::House;
 
@@ -333,4 +334,96 @@ async fn the_operator_reads_and_writes_with_an_event_each() {
             .unwrap()
             .is_some()
     );
+}
+
+const ENTRIES: Table = Table("memory");
+
+#[tokio::test]
+async fn what_is_stored_is_sealed_and_bound_to_its_place() {
+    let house = House::new().await;
+    let labels: BTreeSet<Label> = [Label::Secret("label-canary".into())].into();
+    let value = "the value of the canary";
+    let call = Call::Put(key("kb/a"), value.into());
+    let permit = house.permit(house.action(&call, labels.clone())).await;
+    house
+        .memory
+        .put(permit, key("kb/a"), value.into())
+        .await
+        .unwrap();
+    house.put("kb/b", "another").await;
+    let stored = |name: &'static [u8]| async {
+        let stored = house.store.get(ENTRIES, name).await.unwrap();
+        stored.unwrap()
+    };
+    let (a, b) = (stored(b"kb\0a").await, stored(b"kb\0b").await);
+    for word in ["canary", "label", "secret", "value"] {
+        let found = a.windows(word.len()).any(|w| w == word.as_bytes());
+        assert!(!found, "{word} lies open");
+    }
+    let event = || Event::new(EventKind::RequestReceived).principal("operator");
+    let put_back = |bytes: Vec<u8>| async {
+        let mut commit = Commit::new();
+        commit.put(ENTRIES, b"kb\0a", bytes);
+        house.store.commit(commit).await.unwrap();
+        house.memory.operator_get(&key("kb/a"), event()).await
+    };
+    // Any bit of it, another entry's row, and one of the time before sealing.
+    for at in 0..a.len() {
+        let mut changed = a.clone();
+        changed[at] ^= 1 << (at % 8);
+        let read = put_back(changed).await;
+        assert!(matches!(read, Err(Error::Other(_))), "byte {at}: {read:?}");
+    }
+    for other in [b, open_row(7, "planted"), Vec::new()] {
+        let read = put_back(other).await;
+        assert!(matches!(read, Err(Error::Other(_))), "{read:?}");
+    }
+    let read = put_back(a).await.unwrap().unwrap();
+    assert_eq!(
+        (read.value.as_slice(), read.labels),
+        (value.as_bytes(), labels)
+    );
+}
+
+/// A row as it was written before rows were sealed, with the label `untrusted`.
+fn open_row(revision: u64, value: &str) -> Vec<u8> {
+    let mut row = vec![1];
+    row.extend(revision.to_be_bytes());
+    row.extend([0, 1, 0, 9]);
+    row.extend(b"untrusted");
+    row.extend(value.as_bytes());
+    row
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_left_in_clear_is_sealed_once() {
+    let house = House::new().await;
+    let count = 40;
+    let name = |at: u64| format!("kb\0{at:03}");
+    let mut commit = Commit::new();
+    for at in 0..count {
+        commit.put(ENTRIES, name(at), open_row(at + 1, &format!("value {at}")));
+    }
+    commit.put(Table("memory_revisions"), "kb", count.to_be_bytes());
+    house.store.commit(commit).await.unwrap();
+    assert_eq!(house.memory.seal_leftovers().await.unwrap(), count);
+    for at in 0..count {
+        let stored = house.store.get(ENTRIES, name(at).as_bytes()).await.unwrap();
+        assert_eq!(stored.unwrap()[0], 2);
+        let entry = house.get(&format!("kb/{at:03}")).await.unwrap();
+        assert_eq!(entry.value, format!("value {at}").into_bytes());
+        assert_eq!(
+            (entry.revision, entry.labels),
+            (at + 1, [Label::Untrusted].into())
+        );
+    }
+    assert_eq!(house.put("kb/new", "x").await, count + 1);
+    // From then on nobody takes one for an entry of ours.
+    let mut commit = Commit::new();
+    commit.put(ENTRIES, name(3), open_row(4, "planted"));
+    house.store.commit(commit).await.unwrap();
+    assert_eq!(house.memory.seal_leftovers().await.unwrap(), 0);
+    let event = Event::new(EventKind::RequestReceived).principal("operator");
+    let read = house.memory.operator_get(&key("kb/003"), event).await;
+    assert!(matches!(read, Err(Error::Other(_))), "{read:?}");
 }

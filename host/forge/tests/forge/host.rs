@@ -77,10 +77,10 @@ impl Host {
             store: store.clone(),
             blobs: Blobs::open(path.join("blobs")).unwrap(),
             audit: audit.clone(),
-            vault,
+            vault: vault.clone(),
             gate: gate.clone(),
             egress: Arc::new(Egress::new(EgressOptions::default()).unwrap()),
-            memory: Memory::new(store, audit),
+            memory: Memory::new(store, audit, vault),
         });
         let options = nexus_runtime::Options {
             slots: 16,

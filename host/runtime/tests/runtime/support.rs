@@ -63,10 +63,10 @@ impl Host {
             store: Arc::clone(&store),
             blobs: Blobs::open(path.join("blobs")).unwrap(),
             audit: audit.clone(),
-            vault,
+            vault: vault.clone(),
             gate,
             egress: Arc::new(Egress::new(EgressOptions::default()).unwrap()),
-            memory: Memory::new(store, audit),
+            memory: Memory::new(store, audit, vault),
         });
         let mut options = Options::new(path);
         options.slots = 64;

@@ -27,7 +27,7 @@ pub(crate) async fn services(directory: &TempDir) -> anyhow::Result<Arc<Services
     let gate = Gate::open(options).await?;
     Ok(Arc::new(Services {
         blobs: Blobs::open(path.join("blobs"))?,
-        memory: Memory::new(Arc::clone(&store), audit.clone()),
+        memory: Memory::new(Arc::clone(&store), audit.clone(), vault.clone()),
         egress: Arc::new(Egress::new(EgressOptions::default())?),
         store,
         audit,
