@@ -225,6 +225,11 @@ impl Host {
             .await?)
     }
 
+    /// Where it listens, such as `http://127.0.0.1:7420`.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// The operator's client.
     pub async fn operator(&self) -> anyhow::Result<Client> {
         Client::new(self.channel().await?, Some(&self.token))

@@ -12,6 +12,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
@@ -46,6 +47,24 @@ pub struct Origin {
 struct Served {
     received: Arc<Mutex<Vec<Received>>>,
     answer: Arc<dyn Fn(&Received) -> Answer + Send + Sync>,
+    /// How many connections are open.
+    open: watch::Sender<usize>,
+}
+
+/// A connection, for as long as it is open.
+struct Open(watch::Sender<usize>);
+
+impl Open {
+    fn new(open: &watch::Sender<usize>) -> Self {
+        open.send_modify(|count| *count += 1);
+        Self(open.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Origin {
@@ -74,12 +93,15 @@ impl Origin {
         let served = Served {
             received: Arc::default(),
             answer: Arc::new(answer),
+            open: watch::channel(0).0,
         };
         let kept = served.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (served, tls) = (kept.clone(), tls.clone());
+                let open = Open::new(&kept.open);
                 tokio::spawn(async move {
+                    let _open = open;
                     match tls {
                         None => served.serve(stream).await,
                         // A client that does not trust the authority never gets to ask.
@@ -113,6 +135,13 @@ impl Origin {
     /// Host and port, as requests name them.
     pub fn authority(&self) -> String {
         format!("localhost:{}", self.address.port())
+    }
+
+    /// Waits until its clients have closed every connection.
+    pub async fn closed(&self) -> anyhow::Result<()> {
+        let mut open = self.served.open.subscribe();
+        open.wait_for(|count| *count == 0).await?;
+        Ok(())
     }
 
     /// What it has received so far.

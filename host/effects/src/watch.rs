@@ -31,6 +31,12 @@ impl Watch {
         self.0.any.store(true, Ordering::Release);
     }
 
+    /// Lets go of the values. For when the invocation has ended and nothing comes out of it any more.
+    pub fn forget(&self) {
+        self.0.any.store(false, Ordering::Release);
+        *self.scanner() = Scanner::default();
+    }
+
     /// The text without the secrets, if there was one in it.
     pub fn redact(&self, text: &str) -> Option<String> {
         if !self.any() {

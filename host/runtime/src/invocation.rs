@@ -402,6 +402,8 @@ impl Invocation {
         for line in self.log.flush(milliseconds(now)) {
             self.emit(Event::Log(line));
         }
+        // Nothing of the guest comes after this, and what is kept for those who ask holds no secret.
+        self.watch.forget();
         self.cancel_children();
         let mut status = self.status();
         if let Some(parent) = &self.parent {

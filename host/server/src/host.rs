@@ -83,8 +83,8 @@ impl Host {
         let policy = HostPolicy::new(gate.clone(), config);
         let egress = Arc::new(Egress::new(egress(config, listening)?)?);
         let private = config.memory.private_spaces.iter().cloned().collect();
-        let memory = Memory::new(Arc::clone(&store), audit.clone(), vault.clone())
-            .with_private(private);
+        let memory =
+            Memory::new(Arc::clone(&store), audit.clone(), vault.clone()).with_private(private);
         let sealed = memory.seal_leftovers().await;
         let sealed = sealed.context("failed to seal what agents remember")?;
         if sealed > 0 {

@@ -3,7 +3,6 @@
 use argon2::{Algorithm, Argon2, Params, Version};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::cipher::Key;
 use crate::error::Error;
@@ -50,14 +49,8 @@ impl Kdf {
         let salt = hex::decode(&self.salt).map_err(|_| damaged())?;
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(32));
         let params = params.map_err(|_| damaged())?;
-        let mut key = Zeroizing::new([0; 32]);
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(
-                passphrase.expose_secret().as_bytes(),
-                &salt,
-                key.as_mut_slice(),
-            )
-            .map_err(|_| damaged())?;
-        Ok(Key::from_array(&key))
+        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let passphrase = passphrase.expose_secret().as_bytes();
+        Key::filled(|key| argon.hash_password_into(passphrase, &salt, key)).map_err(|_| damaged())
     }
 }

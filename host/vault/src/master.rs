@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::cipher::Key;
+use crate::cipher::{Key, wiping};
 use crate::error::{Error, MasterKeyError};
 use crate::kdf::{Kdf, MIN_PASSPHRASE};
 
@@ -70,7 +70,12 @@ impl MasterKey {
     /// A key from elsewhere.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         let bytes = Zeroizing::new(bytes);
-        Self(Source::Given(Key::from_array(&bytes)))
+        let key = Key::filled::<std::convert::Infallible>(|key| {
+            key.copy_from_slice(&*bytes);
+            Ok(())
+        });
+        let Ok(key) = key;
+        Self(Source::Given(key))
     }
 
     /// A key from elsewhere, as text: 64 hexadecimal digits, or a line of a key file.
@@ -203,10 +208,12 @@ fn wrong(expected: &str, found: String) -> Error {
 /// The first 64 bits of a hash of the key: a random key can't be guessed from it, and one made of a
 /// passphrase only by who could try the passphrase on the vault itself.
 pub(crate) fn id(key: &Key) -> String {
-    let hash = Sha256::new()
-        .chain_update(b"nexus-vault key id\0")
-        .chain_update(key.as_bytes())
-        .finalize();
+    let hash = wiping(|| {
+        Sha256::new()
+            .chain_update(b"nexus-vault key id\0")
+            .chain_update(key.as_bytes())
+            .finalize()
+    });
     hex::encode(&hash[..8])
 }
 

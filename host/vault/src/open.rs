@@ -98,11 +98,7 @@ impl Found {
         audit: Audit,
         master: master::Opened,
     ) -> Result<Vault, Error> {
-        let current = Current {
-            master,
-            meta: self.meta,
-            bytes: self.bytes,
-        };
+        let current = Current::new(master, self.meta, self.bytes);
         Vault::assemble(store, audit, current, self.anchors)
     }
 }
@@ -226,10 +222,6 @@ async fn create(store: Arc<dyn Store>, audit: Audit, master: MasterKey) -> Resul
         }
         return found.assemble(store, audit, opened);
     }
-    let current = Current {
-        master: opened,
-        meta,
-        bytes,
-    };
+    let current = Current::new(opened, meta, bytes);
     Vault::assemble(store, audit, current, anchors)
 }

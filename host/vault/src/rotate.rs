@@ -192,11 +192,7 @@ impl Vault {
             .0
             .current
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = Current {
-            master,
-            meta,
-            bytes,
-        };
+            .unwrap_or_else(PoisonError::into_inner) = Current::new(master, meta, bytes);
         Ok(())
     }
 }

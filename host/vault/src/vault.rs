@@ -44,6 +44,19 @@ pub(crate) struct Current {
     pub(crate) bytes: Vec<u8>,
 }
 
+impl Current {
+    /// The key is kept out of the swap from here on.
+    pub(crate) fn new(master: Opened, meta: Meta, bytes: Vec<u8>) -> Self {
+        let key = master.key.locked();
+        let master = Opened { key, ..master };
+        Self {
+            master,
+            meta,
+            bytes,
+        }
+    }
+}
+
 impl Vault {
     pub(crate) fn assemble(
         store: Arc<dyn Store>,
@@ -51,7 +64,7 @@ impl Vault {
         current: Current,
         anchors: Anchors,
     ) -> Result<Self, Error> {
-        let sealing = row::unwrap_sealing(&current.master.key, &current.meta)?;
+        let sealing = row::unwrap_sealing(&current.master.key, &current.meta)?.locked();
         Ok(Self(Arc::new(Inner {
             store,
             audit,

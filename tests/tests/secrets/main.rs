@@ -1,5 +1,6 @@
 //! Secrets are used and never seen: not by agents, not over the API, not on the disk.
 
+mod residue;
 mod reveal;
 
 use std::fmt::Debug;
