@@ -182,15 +182,17 @@ impl Runtime {
         let bytes = component.clone();
         let digest = tokio::task::spawn_blocking(move || Digest::of(&bytes));
         let (runtime, bytes) = (self.clone(), component.clone());
-        let (code, kept) = blocking(move || {
+        // Whatever goes wrong over bytes from outside is the fault of the bytes.
+        let failed = |error: tokio::task::JoinError| ShapeError::Malformed(error.to_string());
+        let found = tokio::task::spawn_blocking(move || {
             // What is no component has no code either, and a better error below.
             let code = package::code_digest(&bytes);
             let kept = code
                 .as_ref()
                 .is_ok_and(|code| runtime.0.cache.contains(code));
             (code, kept)
-        })
-        .await;
+        });
+        let (code, kept) = found.await.map_err(failed)?;
         let runtime = self.clone();
         let wanted = code.as_ref().ok().copied().filter(|_| kept);
         let artifact = blocking(move || wanted.and_then(|code| runtime.0.cache.get(&code)));
@@ -203,7 +205,6 @@ impl Runtime {
         let bytes = component.clone();
         let read = tokio::task::spawn_blocking(move || read(&bytes, bodies));
         let (artifact, read) = tokio::join!(artifact, read);
-        let failed = |error: tokio::task::JoinError| ShapeError::Malformed(error.to_string());
         let (shape, manifest) = read.map_err(failed)??;
         if kept && artifact.is_none() {
             // What was kept is not what this host compiled: the bounds have not been looked at.

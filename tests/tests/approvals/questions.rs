@@ -408,7 +408,9 @@ async fn an_agent_s_permissions_are_shown_before_it_is_there() -> anyhow::Result
     );
 
     let missing = desk.client.invoke("newcomer", &json!([])).await;
-    assert_eq!(missing.expect_err("in review").code(), Code::NotFound);
+    let missing = missing.expect_err("in review");
+    assert_eq!(missing.code(), Code::FailedPrecondition, "{missing}");
+    assert!(missing.message().contains(&approval.name), "{missing}");
     desk.client.decide(&approval.name, Verdict::Deny).await?;
     let accept = v1::AcceptAgentRequest {
         name: "agents/newcomer".to_owned(),

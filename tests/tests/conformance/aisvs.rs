@@ -161,7 +161,7 @@ async fn c9_2_5_an_agent_gets_no_more_power_without_a_person() -> anyhow::Result
         "ROLE_NOT_ALLOWED"
     );
     let missing = forger.invoke("own", &json!([])).await;
-    assert_eq!(missing.expect_err("not live").code(), Code::NotFound);
+    assert_eq!(reason(&missing.expect_err("not live")), "REVIEW_PENDING");
     assert_eq!(desk.client.output("trader", &json!([])).await?, before);
     Ok(())
 }

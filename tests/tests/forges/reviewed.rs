@@ -57,7 +57,7 @@ async fn what_widens_is_shown_as_a_difference_and_asked_though_it_is_free() -> a
     let mut client = host.operator().await?;
     let first = upload(&mut client, &["one", "two"]).await?;
     assert_eq!(first.state(), Deployed::Live);
-    // The same, and less: nobody is asked.
+    // The very same is no new generation; with less, nobody is asked.
     for peers in [&["one", "two"][..], &["one"]] {
         assert_eq!(upload(&mut client, peers).await?.state(), Deployed::Live);
     }
@@ -66,7 +66,7 @@ async fn what_widens_is_shown_as_a_difference_and_asked_though_it_is_free() -> a
     assert_eq!(wider.state(), Deployed::Review);
     let diff = wider.permission_diff.clone().unwrap();
     assert!(diff.widens);
-    assert_eq!(diff.from_generation, 3);
+    assert_eq!(diff.from_generation, 2);
     assert_eq!(lines(&diff.added), ["peer three"]);
     assert!(diff.removed.is_empty() && diff.changed.is_empty());
     let shown = client.approval(&wider.approval).await?;
@@ -74,31 +74,31 @@ async fn what_widens_is_shown_as_a_difference_and_asked_though_it_is_free() -> a
         "permissions[0]: \"peer one\"",
         "permissions[1]: \"peer three\"",
         "permissions_added[0]: \"peer three\"",
-        "compared_with_generation: 3",
+        "compared_with_generation: 2",
         "widens: true",
         "asked by policy: open, gate:widened-permissions",
     ] {
         assert!(shown.rendering.contains(line), "{}", shown.rendering);
     }
-    assert_eq!(agent(&mut client, "caller").await?.generation, 3);
+    assert_eq!(agent(&mut client, "caller").await?.generation, 2);
     let accept = v1::AcceptAgentRequest {
         name: "agents/caller".to_owned(),
         permissions_digest: wider.permissions_digest,
     };
     let live = client.agents.accept_agent(accept).await?.into_inner();
-    assert_eq!(live.generation, 4);
+    assert_eq!(live.generation, 3);
 
     let request = v1::DiffGenerationsRequest {
         name: "agents/caller".to_owned(),
-        from_generation: 2,
+        from_generation: 1,
         ..v1::DiffGenerationsRequest::default()
     };
     let between = client.agents.diff_generations(request).await?.into_inner();
     let diff = between.permission_diff.unwrap();
     assert_eq!(lines(&diff.added), ["peer three"]);
     assert_eq!(lines(&diff.removed), ["peer two"]);
-    assert_eq!((between.from.unwrap().generation, diff.widens), (2, true));
-    let output = host.nexus(&["agents", "diff", "caller", "2", "3"])?;
+    assert_eq!((between.from.unwrap().generation, diff.widens), (1, true));
+    let output = host.nexus(&["agents", "diff", "caller", "1", "2"])?;
     let text = String::from_utf8(output.stdout)?;
     assert!(text.contains("- peer two"), "{text}");
     assert!(!text.contains("may do more"), "{text}");
