@@ -132,12 +132,10 @@ fn holds(expected: &Value, actual: &Value, place: &str) -> Result<(), String> {
             })
         }
         (Value::Array(expected), Value::Array(actual)) if expected.len() == actual.len() => {
-            let pairs = expected.iter().zip(actual).enumerate();
-            pairs
-                .map(|(index, (expected, actual))| {
-                    holds(expected, actual, &format!("{place}/{index}"))
-                })
-                .collect()
+            let mut pairs = expected.iter().zip(actual).enumerate();
+            pairs.try_for_each(|(index, (expected, actual))| {
+                holds(expected, actual, &format!("{place}/{index}"))
+            })
         }
         _ if expected == actual => Ok(()),
         _ if place.is_empty() => Err("its root".to_owned()),

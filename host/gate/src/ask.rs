@@ -29,7 +29,7 @@ struct Draft {
 
 /// What came of a question.
 enum Answered {
-    Approved(Grant),
+    Approved(Box<Grant>),
     Edited(Box<Replacement>),
 }
 
@@ -52,7 +52,7 @@ impl Inner {
         let mut landed = None;
         loop {
             match self.put(draft, observer, &regate, landed.take()).await? {
-                Answered::Approved(grant) => return Ok(grant),
+                Answered::Approved(grant) => return Ok(*grant),
                 Answered::Edited(replacement) => {
                     let Replacement {
                         mut grant,
@@ -164,7 +164,7 @@ impl Inner {
         if decided {
             withdrawal.armed = false;
             grant.approved(id);
-            return Ok(Answered::Approved(grant));
+            return Ok(Answered::Approved(Box::new(grant)));
         }
 
         observer.asked(id);
@@ -175,7 +175,7 @@ impl Inner {
                 // From here on the grant answers for it.
                 withdrawal.armed = false;
                 grant.approved(id);
-                Ok(Answered::Approved(grant))
+                Ok(Answered::Approved(Box::new(grant)))
             }
             End::Edited(replacement) => {
                 withdrawal.armed = false;

@@ -28,7 +28,7 @@ pub(super) fn document(pool: &DescriptorPool, routes: &Routes) -> Bytes {
     for route in routes.all() {
         let service = route.method.parent_service();
         if !tags.iter().any(|tag: &Value| tag["name"] == service.name()) {
-            let words = comments.of_service(&service);
+            let words = comments.of_service(service);
             tags.push(json!({ "name": service.name(), "description": words }));
         }
         let (path, fields) = route.template.described();

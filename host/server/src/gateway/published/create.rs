@@ -55,7 +55,7 @@ pub(super) async fn create<S: Stack>(
         }
     };
     let (mut told, mut headers) = forge(stack.clone(), sender, asked).await?;
-    let request = said.get().ok_or_else(|| unanswered())?;
+    let request = said.get().ok_or_else(unanswered)?;
     let skill = Skill::named(&request.name);
     let chosen = !request.template.is_empty() || !request.set.is_empty();
     let mut note = None;
