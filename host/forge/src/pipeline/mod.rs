@@ -1,0 +1,157 @@
+//! The way of a forge: spec, review, source, build, proof, publication.
+
+mod lineage;
+mod make;
+mod plan;
+mod write;
+
+use std::time::Instant;
+
+use nexus_audit::{Event, EventKind};
+use nexus_gate::permissions_are_free;
+
+use self::lineage::lineage;
+use self::make::{Made, make};
+use self::plan::{Plan, plan};
+use self::write::write;
+use crate::build::Diagnostic;
+use crate::event::{Detail, NotPublished, Stage, StageState};
+use crate::forge::{Inner, error_chain};
+use crate::publish;
+use crate::records::ForgeId;
+use crate::request::Request;
+use crate::stages::Stages;
+use crate::stop::Stop;
+use crate::template::NeedsParameters;
+
+/// A forge that ends before its end.
+pub(crate) enum End {
+    /// The caller has to say more.
+    Needs(NeedsParameters),
+    /// The source does not compile, or is not what its manifest says.
+    Found(Vec<Diagnostic>),
+    /// Anything else, in a sentence.
+    Failed(String),
+    /// Somebody cancelled it.
+    Cancelled,
+}
+
+impl End {
+    pub(crate) fn failed(error: &dyn std::error::Error) -> Self {
+        Self::Failed(error_chain(error))
+    }
+}
+
+/// Runs a forge to its end and tells every stage.
+pub(crate) async fn run(
+    forge: &Inner,
+    id: ForgeId,
+    request: Request,
+    stages: &Stages,
+    stop: &Stop,
+) {
+    let outcome = match Box::pin(attempt(forge, id, &request, stages, stop)).await {
+        Ok(outcome) => outcome,
+        Err(End::Needs(needs)) => {
+            stages.finish(StageState::Stopped, Some(Detail::NeedsParameters(needs)));
+            "needs_parameters"
+        }
+        Err(End::Found(found)) => {
+            stages.finish(StageState::Failed, Some(Detail::Diagnostics(found)));
+            "build_failed"
+        }
+        Err(End::Failed(reason)) => {
+            stages.finish(StageState::Failed, Some(Detail::Failure(reason)));
+            "failed"
+        }
+        Err(End::Cancelled) => {
+            stages.finish(StageState::Cancelled, None);
+            "cancelled"
+        }
+    };
+    let event = Event::new(EventKind::ForgeFinished)
+        .principal(request.principal.as_str())
+        .agent(request.agent.clone())
+        .outcome(outcome)
+        .detail(serde_json::json!({ "forge": id, "mode": request.mode.as_str() }));
+    if let Err(error) = forge.runtime.services().audit.note(event) {
+        tracing::warn!(%error, "the end of a forge could not be recorded");
+    }
+}
+
+async fn attempt(
+    forge: &Inner,
+    id: ForgeId,
+    request: &Request,
+    stages: &Stages,
+    stop: &Stop,
+) -> Result<&'static str, End> {
+    let began = Instant::now();
+    // A forge that is cancelled leaves no process and no directory.
+    let worked = nexus_sandbox::until(work(forge, request, stages), stop.stopped()).await;
+    let (plan, made) = worked.unwrap_or(Err(End::Cancelled))?;
+    let digest = made.prepared.digest;
+    let lineage = lineage(forge, request, &plan, &made);
+
+    if request.validate_only {
+        stages.begin(Stage::Publish);
+        let reason = NotPublished::ValidateOnly;
+        stages.finish(
+            StageState::Succeeded,
+            Some(Detail::NotPublished { reason, digest }),
+        );
+        return Ok("validated");
+    }
+    let candidate = publish::Candidate {
+        id,
+        lineage,
+        prepared: made.prepared,
+        planned: made.tested.planned,
+        forging: began.elapsed(),
+    };
+    publish::publish(forge, request, candidate, stages, stop).await
+}
+
+/// All that changes nothing for anybody: may be stopped anywhere.
+async fn work(forge: &Inner, request: &Request, stages: &Stages) -> Result<(Plan, Made), End> {
+    stages.begin(Stage::Spec);
+    let plan = plan(forge, request, stages).await?;
+    let detail = Detail::Spec {
+        manifest: plan.manifest.clone(),
+        template: plan.template.clone(),
+    };
+    stages.end(StageState::Succeeded, Some(detail));
+
+    stages.begin(Stage::Review);
+    if !plan.defaults.is_empty() {
+        let defaults = plan.defaults.join(", ");
+        let told = format!("nobody said, so by default: {defaults}; --set NAME=VALUE changes it");
+        stages.tell(Detail::Log(told));
+    }
+    let (manifest, runtime) = (&plan.manifest, &forge.runtime);
+    let succession = runtime.succession(manifest, &request.principal, request.root);
+    let weighed = if let Some(owner) = succession.owner {
+        format!(
+            "the agent {} belongs to {owner}; a person has to agree before it is replaced",
+            request.agent
+        )
+    } else if succession.widens && succession.generation.is_some() {
+        "this is more than the live generation may do; a person has to accept it before it is published"
+            .to_owned()
+    } else if !succession.widens && permissions_are_free(&plan.manifest.permissions) {
+        "these permissions are free".to_owned()
+    } else {
+        "a person has to accept these permissions before the agent is published".to_owned()
+    };
+    stages.end(StageState::Succeeded, Some(Detail::Log(weighed)));
+
+    let made = match &plan.source {
+        Some(source) => {
+            stages.begin(Stage::Source);
+            stages.end(StageState::Succeeded, None);
+            make(forge, source, &plan, stages).await?
+        }
+        None => write(forge, request, &plan, stages).await?,
+    };
+    Ok((plan, made))
+}
