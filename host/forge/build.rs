@@ -1,5 +1,11 @@
 //! Packs what the binary needs to forge with nothing beside it: the SDK's
-//! sources with the locked crates they need, and the templates.
+//! sources with the locked crates they need, and the templates, as text and as
+//! components.
+
+#[path = "src/build/flags.rs"]
+mod flags;
+#[path = "build/prebuilt.rs"]
+mod prebuilt;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -20,6 +26,8 @@ fn main() -> Result {
     let root = here.join("../..");
     for watched in [
         "build.rs",
+        "build",
+        "src/build/flags.rs",
         "warm/Cargo.toml",
         "warm/Cargo.lock",
         "warm/src",
@@ -45,8 +53,10 @@ fn main() -> Result {
             .iter()
             .any(|name| path.ends_with(name))
     };
-    let templates = pack(&root.join("templates"), forged)?;
-    fs::write(out.join("templates.pack"), templates)?;
+    let templates = root.join("templates");
+    fs::write(out.join("templates.pack"), pack(&templates, forged)?)?;
+    let components = prebuilt::build(&warm, &templates, &out)?;
+    fs::write(out.join("prebuilt.pack"), pack(&components, |_| true)?)?;
     Ok(())
 }
 

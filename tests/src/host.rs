@@ -140,7 +140,11 @@ fn spawn(data: &Path, config: &str, wrapper: Option<&[String]>) -> anyhow::Resul
         };
     }
     if !config.contains("[forge]") {
-        config.push_str(&format!("\n[forge]\nlibraries = {:?}\n", libraries));
+        // Nor is machine code of templates wanted where no agent is made from one.
+        config.push_str(&format!(
+            "\n[forge]\nlibraries = {:?}\nprecompile_templates = false\n",
+            libraries
+        ));
     }
     let file = data.with_extension("toml");
     if let Some(parent) = file.parent() {

@@ -9,6 +9,9 @@ pub(crate) const WARM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/warm.pa
 /// The templates.
 pub(crate) const TEMPLATES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/templates.pack"));
 
+/// The templates' components, and what compiled them.
+pub(crate) const PREBUILT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/prebuilt.pack"));
+
 /// A packed file: its relative path and its content.
 pub(crate) type File = (String, Vec<u8>);
 

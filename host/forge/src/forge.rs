@@ -12,6 +12,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::build::{self, Builder};
 use crate::event::Event;
+use crate::prebuilt::Prebuilt;
 use crate::records::{self, ForgeId, Forged, ForgedState, HotReload, Lineage, RecordError};
 use crate::request::Request;
 use crate::review::{Review, Reviews};
@@ -34,6 +35,8 @@ pub struct Options {
     /// Compile even where the compiler can't be confined. For the operator to
     /// say, who then trusts every source.
     pub allow_unsandboxed: bool,
+    /// Compile the templates to machine code at the start; otherwise each is at its first use.
+    pub precompile_templates: bool,
     /// The model that writes agents, if there is one.
     pub model: Option<model::Config>,
     /// The binary that has the sandbox's helper mode; the running one if `None`.
@@ -49,6 +52,7 @@ impl Options {
             rustc: None,
             cargo: None,
             allow_unsandboxed: false,
+            precompile_templates: true,
             model: None,
             helper: None,
         }
@@ -65,6 +69,7 @@ pub(crate) struct Inner {
     pub(crate) runtime: Runtime,
     pub(crate) builder: Builder,
     pub(crate) catalog: Catalog,
+    pub(crate) prebuilt: Prebuilt,
     pub(crate) model: Option<model::Client>,
     pub(crate) allow_unsandboxed: bool,
     /// Held for reading while a forged component goes live, for writing while
@@ -126,9 +131,9 @@ pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
 }
 
 impl Forge {
-    /// Opens the forge and begins, in the background, to prepare the libraries
-    /// that agents are linked with. A missing compiler is no error here: it is
-    /// the answer to each forge until it is there.
+    /// Opens the forge and begins, in the background, to prepare the templates and
+    /// the libraries that agents are linked with. A missing compiler is no error
+    /// here: it is the answer to each forge that needs one.
     pub async fn open(options: Options, runtime: Runtime) -> Result<Self, OpenError> {
         let builder = Builder::open(build::Options {
             directory: options.data_dir,
@@ -143,25 +148,21 @@ impl Forge {
         })
         .map_err(OpenError::Directory)?;
         let model = options.model.as_ref().map(model::Client::new).transpose();
+        let catalog = Catalog::embedded().map_err(OpenError::Templates)?;
         let inner = Inner {
             runtime,
             builder,
-            catalog: Catalog::embedded().map_err(OpenError::Templates)?,
+            prebuilt: Prebuilt::embedded(&catalog).map_err(OpenError::Templates)?,
+            catalog,
             model: model.map_err(OpenError::Model)?,
             allow_unsandboxed: options.allow_unsandboxed,
             switch: RwLock::new(()),
             reviews: Reviews::default(),
         };
         inner.refuse_leftovers().await?;
-        let builder = inner.builder.clone();
-        tokio::spawn(async move {
-            if let Err(error) = builder.warm().await {
-                tracing::warn!(error = error_chain(&error), "agents can't be compiled yet");
-            }
-        });
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        let inner = Arc::new(inner);
+        tokio::spawn(prepare(inner.clone(), options.precompile_templates));
+        Ok(Self { inner })
     }
 
     /// Forges an agent. The forge runs to its end whether or not anybody reads
@@ -263,7 +264,10 @@ impl Forge {
         let toolchain = match tokio::time::timeout(Duration::ZERO, self.inner.builder.warm()).await
         {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(failed(&error)),
+            Ok(Err(error)) => Err(CheckError(format!(
+                "{}; templates work without it, the modes source and model need it",
+                error_chain(&error)
+            ))),
             Err(_) => Err(CheckError(
                 "the libraries for agents are being prepared".to_owned(),
             )),
@@ -287,6 +291,28 @@ impl std::fmt::Debug for Forge {
             .field("builder", &self.inner.builder)
             .field("model", &self.inner.model)
             .finish_non_exhaustive()
+    }
+}
+
+/// What the first forges would otherwise wait for: machine code of the templates, and the libraries
+/// of what is compiled here.
+async fn prepare(forge: Arc<Inner>, templates: bool) {
+    if templates {
+        for template in forge.prebuilt.templates() {
+            if let Err(error) = forge.prebuilt.compiled(template, &forge.runtime).await {
+                tracing::warn!(
+                    error = error_chain(&error),
+                    template,
+                    "no agent can be made from it yet"
+                );
+            }
+        }
+    }
+    if let Err(error) = forge.builder.warm().await {
+        tracing::warn!(
+            error = error_chain(&error),
+            "sources can't be compiled yet; templates can be used"
+        );
     }
 }
 

@@ -8,7 +8,8 @@
 //! runtime, and published through the gate.
 //!
 //! The binary carries all that forging takes but the compiler: the SDK, the
-//! crates it needs, and the templates.
+//! crates it needs, and the templates, which are components already: an agent from
+//! one takes milliseconds and no compiler.
 
 mod assets;
 pub mod build;
@@ -16,6 +17,7 @@ mod event;
 mod forge;
 pub mod model;
 mod pipeline;
+mod prebuilt;
 mod publish;
 mod records;
 mod request;
@@ -27,7 +29,7 @@ pub mod template;
 pub mod toolchain;
 mod trigger;
 
-pub use build::Diagnostic;
+pub use build::{BuiltBy, Diagnostic};
 pub use event::{Detail, Event, NotPublished, Stage, StageState};
 pub use forge::{CheckError, Events, Forge, OpenError, Options, Started};
 pub use model::Config as ModelConfig;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::build::BuiltBy;
 use crate::stages::now_ms;
 
 /// Settings of the forge.
@@ -43,6 +44,9 @@ pub struct Lineage {
     pub toolchain: String,
     /// The compiler's flags.
     pub flags: Vec<String>,
+    /// Who ran the compiler.
+    #[serde(default)]
+    pub builder: BuiltBy,
     /// Of the component that came out.
     pub component: Digest,
     /// When it was built, in milliseconds since the epoch.

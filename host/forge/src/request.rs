@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use nexus_gate::{Principal, RootOrigin};
 use nexus_manifest::AgentName;
 
+use crate::build::BuiltBy;
 use crate::selftest::Example;
 use crate::template::InputParameter;
 
@@ -15,6 +16,9 @@ pub struct Request {
     pub words: String,
     /// How to get the source.
     pub mode: Mode,
+    /// Who makes a component of the source. `None`: a template's is in the binary, and any other source
+    /// is compiled by whom the configuration names.
+    pub builder: Option<BuiltBy>,
     /// What the agent's input is to hold. Not used in the mode source.
     pub inputs: Vec<InputParameter>,
     /// What the agent is to answer. One that it does not answer so is not published.

@@ -66,6 +66,62 @@ pub fn pack(component: &[u8], manifest: &str) -> Result<Vec<u8>, Error> {
     Ok(packed)
 }
 
+/// The component without the manifests in it, however deep they lie. Nothing else of it changes.
+pub fn strip(component: &[u8]) -> Result<Vec<u8>, Error> {
+    // What is walked here is whole: sizes and names are where they are looked for.
+    for_each_payload(component, |_, _| {})?;
+    without_manifests(component)
+        .ok_or_else(|| Error::NotAComponent("a section ends beyond the file".to_owned()))
+}
+
+/// The sections of a module or component but for its manifests.
+fn without_manifests(binary: &[u8]) -> Option<Vec<u8>> {
+    const CUSTOM: u8 = 0;
+    const MODULE: u8 = 1;
+    const COMPONENT: u8 = 4;
+    let (header, mut rest) = binary.split_at_checked(8)?;
+    let is_component = Parser::is_component(header);
+    let mut kept = header.to_vec();
+    while let Some((&id, tail)) = rest.split_first() {
+        let (size, tail) = read_leb128(tail)?;
+        let (content, tail) = tail.split_at_checked(size)?;
+        let whole = rest.get(..rest.len() - tail.len())?;
+        rest = tail;
+        if id == CUSTOM && is_manifest(content) {
+            continue;
+        }
+        if is_component && (id == MODULE || id == COMPONENT) {
+            let inner = without_manifests(content)?;
+            if inner.len() < content.len() {
+                kept.push(id);
+                leb128(inner.len(), &mut kept);
+                kept.extend_from_slice(&inner);
+                continue;
+            }
+        }
+        kept.extend_from_slice(whole);
+    }
+    Some(kept)
+}
+
+fn is_manifest(custom: &[u8]) -> bool {
+    read_leb128(custom)
+        .and_then(|(length, rest)| rest.get(..length))
+        .is_some_and(|name| name == SECTION.as_bytes())
+}
+
+/// A size, and what follows it.
+fn read_leb128(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut value = 0_u32;
+    for (place, byte) in bytes.iter().enumerate().take(5) {
+        value |= u32::from(byte & 0x7f) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some((value as usize, bytes.get(place + 1..)?));
+        }
+    }
+    None
+}
+
 /// The digest of what is compiled: the component without its custom sections, so that a changed
 /// manifest does not cost a compilation.
 pub fn code_digest(component: &[u8]) -> Result<Digest, Error> {
@@ -161,6 +217,29 @@ mod tests {
         ));
         assert!(matches!(
             read_manifest(&once[..once.len() - 1]),
+            Err(Error::NotAComponent(_))
+        ));
+    }
+
+    #[test]
+    fn a_stripped_component_is_what_it_was_before_it_was_packed() {
+        let packed = pack(EMPTY, &"format = 1\n".repeat(100)).expect("packed");
+        assert_eq!(strip(&packed).as_deref(), Ok(EMPTY));
+        // A core module within, with a manifest and another custom section in it.
+        let section = &packed[EMPTY.len()..];
+        let other = [0, 3, 1, b'x', b'y'];
+        let module = [b"\0asm\x01\0\0\0", section, &other].concat();
+        let mut nested = EMPTY.to_vec();
+        nested.push(1);
+        leb128(module.len(), &mut nested);
+        nested.extend_from_slice(&module);
+        assert!(read_manifest(&nested).is_ok());
+        let stripped = strip(&nested).expect("stripped");
+        assert_eq!(read_manifest(&stripped), Err(Error::NoManifest));
+        let left = [EMPTY, &[1, 13], b"\0asm\x01\0\0\0", &other].concat();
+        assert_eq!(stripped, left);
+        assert!(matches!(
+            strip(&nested[..nested.len() - 1]),
             Err(Error::NotAComponent(_))
         ));
     }

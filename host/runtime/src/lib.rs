@@ -37,6 +37,7 @@
 //! # }
 //! ```
 
+mod ahead;
 mod aside;
 mod cache;
 mod chain;

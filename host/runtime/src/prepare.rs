@@ -146,18 +146,7 @@ impl Runtime {
         } = self.inspect(component.clone(), source).await?;
         let artifact = match artifact {
             Some(artifact) => artifact,
-            None => {
-                let artifact = self.0.options.compiler.compile(&component).await?;
-                let runtime = self.clone();
-                blocking(move || {
-                    // The cache saves time; without it the agent works as well.
-                    if let Err(error) = runtime.0.cache.put(&code, &artifact) {
-                        tracing::warn!(%error, component = %code, "the artifact is not kept");
-                    }
-                    artifact
-                })
-                .await
-            }
+            None => self.machine_code(&component, code).await?,
         };
         let unlinkable = |error: wasmtime::Error| PrepareError::Unlinkable(format!("{error:#}"));
         let linker = self.0.linkers.first();

@@ -556,7 +556,7 @@ impl Runtime {
                     }
                 }
                 if kept.iter().all(|kept| kept.code != info.code) {
-                    runtime.0.cache.remove(&info.code);
+                    runtime.forget_code(&info.code);
                 }
             }
         })

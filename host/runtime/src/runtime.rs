@@ -1,8 +1,9 @@
 //! The runtime as one cheap handle, and how it starts and stops.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -10,6 +11,7 @@ use nexus_audit::Audit;
 use nexus_effects::http::Egress;
 use nexus_effects::memory::Memory;
 use nexus_gate::{Gate, InvocationId};
+use nexus_manifest::Digest;
 use nexus_store::{Blobs, ReadError, Store};
 use nexus_vault::Vault;
 use sha2::Sha256;
@@ -112,6 +114,8 @@ pub(crate) struct Inner {
     pub(crate) linkers: Linkers,
     pub(crate) fallback_linker: Linker<State>,
     pub(crate) cache: Cache,
+    /// Machine code that outlives the agents that use it.
+    pub(crate) kept_code: Mutex<HashSet<Digest>>,
     pub(crate) registry: Registry,
     pub(crate) live: Live,
     /// One turn fewer than workers, for guests that compute for long.
@@ -196,6 +200,7 @@ impl Runtime {
             linkers,
             fallback_linker,
             cache,
+            kept_code: Mutex::default(),
             seed_key,
         }));
         let interrupted = stored::interrupt_open(&runtime).await.map_err(|error| {
@@ -274,7 +279,7 @@ impl Runtime {
         let mut records: Vec<_> = live.iter().map(|invocation| invocation.record()).collect();
         let stored = stored::list(self, before, limit).await?;
         // What is in memory is newer than its row.
-        let known: std::collections::HashSet<_> = records.iter().map(|record| record.id).collect();
+        let known: HashSet<_> = records.iter().map(|record| record.id).collect();
         records.extend(
             stored
                 .into_iter()

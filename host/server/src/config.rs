@@ -215,7 +215,7 @@ pub struct Runtime {
 }
 
 /// How agents are built.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Forge {
     /// The `cargo` to use; the one on the path if absent.
@@ -228,6 +228,8 @@ pub struct Forge {
     /// Build even where no sandbox is to be had. Source from outside can then read this machine's
     /// files while it is compiled.
     pub allow_unsandboxed: bool,
+    /// Compile the templates to machine code at the start. Otherwise the first agent from each pays.
+    pub precompile_templates: bool,
 }
 
 /// An OpenAI-compatible chat endpoint.
@@ -336,6 +338,18 @@ impl Approvals {
     /// How long a request waits.
     pub fn deadline(&self) -> Duration {
         Duration::from_secs(self.deadline_seconds)
+    }
+}
+
+impl Default for Forge {
+    fn default() -> Self {
+        Self {
+            cargo: None,
+            rustc: None,
+            libraries: None,
+            allow_unsandboxed: false,
+            precompile_templates: true,
+        }
     }
 }
 

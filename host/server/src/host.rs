@@ -296,6 +296,7 @@ fn forge_options(config: &Config, data_dir: &Path) -> anyhow::Result<nexus_forge
         rustc: config.forge.rustc.clone(),
         libraries: config.forge.libraries.clone(),
         allow_unsandboxed: config.forge.allow_unsandboxed,
+        precompile_templates: config.forge.precompile_templates,
         model,
         ..nexus_forge::Options::new(data_dir.join("forge"))
     })

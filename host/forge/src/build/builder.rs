@@ -1,12 +1,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nexus_manifest::{Manifest, package};
 use nexus_sandbox::Limits;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, Semaphore};
 
-use super::{Diagnostic, Error, diagnostic, rustc};
+use super::{Diagnostic, Error, FLAGS, diagnostic, rustc};
 use crate::toolchain::{self, Toolchain, Warm, tempdir};
 
 /// How sources are compiled.
@@ -76,8 +77,19 @@ pub struct Built {
     pub toolchain: String,
     /// The flags that decide what the component is.
     pub flags: Vec<String>,
-    /// How long the compiler ran, without waiting for others.
-    pub duration: Duration,
+    /// Who compiled it.
+    pub by: BuiltBy,
+}
+
+/// Who makes a component of a source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BuiltBy {
+    /// The compiler of this host.
+    #[default]
+    Local,
+    /// Nobody any more: the component of a template is in the binary.
+    Prebuilt,
 }
 
 const SOURCE_BYTES: usize = 256 * 1024;
@@ -173,8 +185,8 @@ impl Builder {
             manifest: parsed,
             warnings: diagnostics,
             toolchain: warm.toolchain.version().to_owned(),
-            flags: rustc::FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),
-            duration: started.elapsed(),
+            flags: FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),
+            by: BuiltBy::Local,
         })
     }
 }

@@ -41,6 +41,9 @@ pub enum Error {
         "find the manifest in the component: {0}; the source has to say `nexus_agent::export!(..)` once"
     )]
     NotAnAgent(String),
+    /// Something else than a template was to be prebuilt.
+    #[error("find a prebuilt component of {0}: only templates have one; have the source compiled")]
+    NotPrebuilt(String),
     /// There is no compiler, or it can't be used.
     #[error(transparent)]
     Toolchain(#[from] toolchain::Error),

@@ -3,9 +3,11 @@
 mod builder;
 mod diagnostic;
 mod error;
+mod flags;
 mod rustc;
 
-pub use builder::{Builder, Built, Options};
+pub use builder::{Builder, Built, BuiltBy, Options};
 pub use diagnostic::{Diagnostic, Level};
 pub use error::Error;
+pub(crate) use flags::FLAGS;
 pub use rustc::arguments;

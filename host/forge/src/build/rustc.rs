@@ -2,6 +2,7 @@ use std::path::Path;
 
 use nexus_sandbox::{Job, system_libraries};
 
+use super::flags::FLAGS;
 use crate::toolchain::Warm;
 
 /// The source, relative to the job's directory.
@@ -14,23 +15,6 @@ pub(super) const COMPONENT: &str = "out/agent.wasm";
 pub(super) const TEMPORARY: &str = "out/tmp";
 /// The only directory it may change.
 pub(super) const OUT: &str = "out";
-
-/// How every agent is compiled. `unsafe` is refused: an agent's memory safety is
-/// the host's business too where it comes to reading the manifest.
-pub(super) const FLAGS: &[&str] = &[
-    "--crate-name=agent",
-    "--edition=2024",
-    "--crate-type=cdylib",
-    "--target=wasm32-wasip2",
-    "--error-format=json",
-    "-Cpanic=abort",
-    "-Copt-level=s",
-    "-Ccodegen-units=2",
-    "-Clto=off",
-    "-Cembed-bitcode=no",
-    "-Cstrip=symbols",
-    "-Funsafe_code",
-];
 
 /// What the compiler is called with, to compile the project in `directory` from
 /// there: `src/lib.rs` and `agent.toml` to `out/agent.wasm`. For those who want

@@ -36,6 +36,7 @@ pub(super) fn lineage(forge: &Inner, request: &Request, plan: &Plan, made: &Made
         manifest: plan.text.clone(),
         toolchain: made.built.toolchain.clone(),
         flags: made.built.flags.clone(),
+        builder: made.built.by,
         component: made.prepared.digest,
         created_ms: now_ms(),
     }

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use nexus_runtime::{PrepareError, Prepared};
 
-use super::End;
 use super::plan::Plan;
-use crate::build::{self, Built, Diagnostic, Level};
+use super::{End, component};
+use crate::build::{Built, Diagnostic, Level};
 use crate::event::{Detail, Stage, StageState};
 use crate::forge::{Inner, error_chain};
+use crate::request::Request;
 use crate::selftest::{self, Tested};
 use crate::stages::Stages;
 
@@ -22,20 +23,13 @@ pub(super) struct Made {
 /// Source to proven component.
 pub(super) async fn make(
     forge: &Inner,
+    request: &Request,
     source: &str,
     plan: &Plan,
     stages: &Stages,
 ) -> Result<Made, End> {
     stages.begin(Stage::Build);
-    let built = forge
-        .builder
-        .build(source, &plan.text)
-        .await
-        .map_err(|error| match error {
-            build::Error::Rejected(found) => End::Found(found),
-            build::Error::NotAnAgent(_) => End::Found(vec![finding(&error)]),
-            other => End::failed(&other),
-        })?;
+    let built = component::build(forge, request, source, plan, stages).await?;
     let warnings = built.warnings.clone();
     let detail = (!warnings.is_empty()).then_some(Detail::Diagnostics(warnings));
     stages.end(StageState::Succeeded, detail);
@@ -77,7 +71,7 @@ pub(super) async fn make(
 }
 
 /// What a check says, in the form in which the compiler speaks.
-fn finding(error: &dyn std::error::Error) -> Diagnostic {
+pub(super) fn finding(error: &dyn std::error::Error) -> Diagnostic {
     Diagnostic {
         level: Level::Error,
         code: None,

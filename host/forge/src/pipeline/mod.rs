@@ -1,5 +1,6 @@
 //! The way of a forge: spec, review, source, build, proof, publication.
 
+mod component;
 mod lineage;
 mod make;
 mod plan;
@@ -149,7 +150,7 @@ async fn work(forge: &Inner, request: &Request, stages: &Stages) -> Result<(Plan
         Some(source) => {
             stages.begin(Stage::Source);
             stages.end(StageState::Succeeded, None);
-            make(forge, source, &plan, stages).await?
+            make(forge, request, source, &plan, stages).await?
         }
         None => write(forge, request, &plan, stages).await?,
     };

@@ -86,7 +86,7 @@ pub(super) async fn write(
             .map_err(|error| End::failed(&error))?;
         let source = model::code(&answer);
         stages.end(StageState::Succeeded, None);
-        match make(forge, &source, plan, stages).await {
+        match make(forge, request, &source, plan, stages).await {
             Err(End::Found(found)) if turn < TURNS => {
                 model::ask_repair(&mut messages, &source, &found);
                 stages.end(StageState::Failed, Some(Detail::Diagnostics(found)));

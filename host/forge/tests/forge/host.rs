@@ -21,7 +21,7 @@ pub(crate) struct Host {
     pub(crate) forge: Forge,
     pub(crate) runtime: Runtime,
     pub(crate) gate: Gate,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 pub(crate) fn anna() -> Principal {
@@ -93,6 +93,7 @@ impl Host {
         copy(&libraries().await, &path.join("forge/libraries"));
         let options = Options {
             model,
+            precompile_templates: false,
             helper: Some(env!("CARGO_BIN_EXE_nexus-forge-helper").into()),
             ..Options::new(path.join("forge"))
         };
@@ -101,8 +102,12 @@ impl Host {
             forge,
             runtime,
             gate,
-            _directory: directory,
+            directory,
         }
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Forges to the end.
@@ -129,6 +134,7 @@ pub(crate) fn request(agent: &str, words: &str, mode: Mode) -> Request {
         agent: agent.parse().unwrap(),
         words: words.to_owned(),
         mode,
+        builder: None,
         inputs: Vec::new(),
         examples: Vec::new(),
         validate_only: false,

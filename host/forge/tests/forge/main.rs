@@ -5,4 +5,5 @@
 mod host;
 mod model;
 mod pipeline;
+mod prebuilt;
 mod scripted;

@@ -113,6 +113,14 @@ async fn compiler(config: &Config) -> Finding {
             let version = found.version().lines().next().unwrap_or_default();
             Finding::new(PART, State::Ok, format!("{version}, with wasm32-wasip2"))
         }
+        // Where there is none, all works that needs none.
+        Err(error @ (toolchain::Error::NoCompiler { .. } | toolchain::Error::NoTarget { .. })) => {
+            let message = format!(
+                "templates are forged without one, the modes source and model need it: {}",
+                chain(&error)
+            );
+            Finding::new(PART, State::Missing, message)
+        }
         Err(error) => Finding::new(PART, State::Failed, format!("failed to {}", chain(&error))),
     }
 }

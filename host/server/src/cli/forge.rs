@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use nexus_proto::v1::{
-    Agent, CancelForgeRequest, EnsureAgentRequest, ForgeAgentRequest, ForgeEvent, GetForgeRequest,
-    GetHotReloadRequest, ListForgedAgentsRequest, ListForgesRequest, SetHotReloadRequest,
-    TriggerHotReloadRequest, WatchForgeRequest, forge,
+    Agent, CancelForgeRequest, EnsureAgentRequest, ForgeAgentRequest, ForgeBuilder, ForgeEvent,
+    GetForgeRequest, GetHotReloadRequest, ListForgedAgentsRequest, ListForgesRequest,
+    SetHotReloadRequest, TriggerHotReloadRequest, WatchForgeRequest, forge,
     forge_event::{Detail, State},
     not_published::Reason,
     trigger_hot_reload_response,
@@ -267,6 +267,11 @@ fn request(arguments: ForgeWhat) -> anyhow::Result<ForgeAgentRequest> {
             .iter()
             .map(|file| examples::read(file))
             .collect::<anyhow::Result<_>>()?,
+        builder: match arguments.compile {
+            true => ForgeBuilder::Local,
+            false => ForgeBuilder::Unspecified,
+        }
+        .into(),
         ..ForgeAgentRequest::default()
     })
 }

@@ -1,7 +1,8 @@
 //! What happens in a forge, and what it made.
 
 use nexus_forge::{
-    Detail, Diagnostic, Event, Forged, ForgedState, Lineage, NotPublished, Stage, StageState,
+    BuiltBy, Detail, Diagnostic, Event, Forged, ForgedState, Lineage, NotPublished, Stage,
+    StageState,
 };
 use nexus_manifest::Manifest;
 use nexus_proto::v1;
@@ -149,6 +150,11 @@ pub(crate) fn lineage(lineage: &Lineage) -> v1::Lineage {
         flags: lineage.flags.clone(),
         component_digest: lineage.component.to_string(),
         create_time: Some(timestamp(lineage.created_ms)),
+        builder: match lineage.builder {
+            BuiltBy::Prebuilt => v1::ForgeBuilder::Prebuilt,
+            BuiltBy::Local => v1::ForgeBuilder::Local,
+        }
+        .into(),
     }
 }
 

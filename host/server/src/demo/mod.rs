@@ -10,6 +10,7 @@ mod story;
 
 use anyhow::{Context as _, bail};
 use nexus_forge::toolchain::{self, Toolchain};
+use nexus_proto::v1::ForgeBuilder;
 
 use self::{host::Host, market::Market, scenes::Model, story::Story};
 use crate::cli::{args::Demo, exit::Exit, failure::NeedsAnswer, output::Output, prompt};
@@ -34,8 +35,8 @@ pub(crate) async fn run(arguments: &Demo, output: &Output) -> anyhow::Result<Exi
 }
 
 async fn tell(story: &mut Story) -> anyhow::Result<()> {
-    precondition().await?;
     let model = Model::from_environment();
+    let by = precondition(model.is_some()).await?;
 
     let directory = tempfile::Builder::new()
         .prefix("nexus-demo-")
@@ -44,7 +45,7 @@ async fn tell(story: &mut Story) -> anyhow::Result<()> {
     let market = Market::start().await?;
     story.scene("A host and a market, on this machine only");
     let mut host = Host::start(directory.path(), &market.origin, model.as_ref())?;
-    let told = scenes::play(story, &mut host, &market, model.as_ref()).await;
+    let told = scenes::play(story, &mut host, &market, model.as_ref(), by).await;
     let told = match told {
         Ok(()) => host.stop().await,
         Err(error) => {
@@ -60,17 +61,22 @@ async fn tell(story: &mut Story) -> anyhow::Result<()> {
     told
 }
 
-/// Says what is missing before anything is started.
-async fn precondition() -> anyhow::Result<()> {
-    if let Err(error) = Toolchain::find(&toolchain::Config::default()).await {
-        let error = anyhow::Error::new(error);
-        bail!("agents cannot be compiled on this machine: failed to {error:#}");
-    }
+/// Says what is missing before anything is started, and who can make the second version.
+async fn precondition(model: bool) -> anyhow::Result<ForgeBuilder> {
+    let by = match Toolchain::find(&toolchain::Config::default()).await {
+        Ok(_) => ForgeBuilder::Local,
+        Err(error) if model => {
+            let error = anyhow::Error::new(error);
+            bail!("what a model writes cannot be compiled on this machine: failed to {error:#}");
+        }
+        // A template is a component already.
+        Err(_) => ForgeBuilder::Prebuilt,
+    };
     if !nexus_sandbox::probe().confines() {
         bail!(
             "agents are not compiled on this machine, as nothing confines the compiler; `nexus doctor` says \
              what would"
         );
     }
-    Ok(())
+    Ok(by)
 }

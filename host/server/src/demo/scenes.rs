@@ -8,7 +8,7 @@ mod trail;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
-use nexus_proto::v1::{Invocation, InvokeAgentRequest, invocation::Outcome};
+use nexus_proto::v1::{ForgeBuilder, Invocation, InvokeAgentRequest, invocation::Outcome};
 use serde_json::{Value as Json, json};
 
 use super::{host::Host, market::Market, story::Story};
@@ -53,8 +53,12 @@ pub(super) async fn play(
     host: &mut Host,
     market: &Market,
     model: Option<&Model>,
+    by: ForgeBuilder,
 ) -> anyhow::Result<()> {
-    story.say("   its first start also compiles the libraries that agents are linked with");
+    story.say(match by {
+        ForgeBuilder::Local => "   its first start also compiles the libraries that agents are linked with",
+        _ => "   there is no Rust compiler in reach, so both versions are the template's prebuilt component",
+    });
     let began = Instant::now();
     let (client, status) = host.ready().await?;
     story.since("start of the host", began);
@@ -65,7 +69,14 @@ pub(super) async fn play(
     ));
 
     story.scene("Words become an agent");
-    let agent = forging::forge(story, &client, &market.origin, "price", model, "forge").await?;
+    let agent = {
+        let prebuilt = forging::Version {
+            member: "price",
+            by: ForgeBuilder::Unspecified,
+            label: "forge",
+        };
+        forging::forge(story, &client, &market.origin, model, prebuilt).await?
+    };
     story.say(&format!(
         "   {AGENT} is live, generation {}",
         agent.generation
@@ -87,7 +98,7 @@ pub(super) async fn play(
     let placed = order::place(story, &client, market).await?;
 
     story.scene("A second version goes live while calls run");
-    swap::swap(story, &client, market, model, agent.generation).await?;
+    swap::swap(story, &client, market, model, by, agent.generation).await?;
 
     story.scene("The audit trail proves it");
     trail::prove(story, &client, &placed).await

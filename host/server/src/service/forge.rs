@@ -7,7 +7,7 @@ mod trigger;
 use std::sync::{Arc, OnceLock};
 
 use nexus_audit::{Event as AuditEvent, EventKind};
-use nexus_forge::{ForgeId, InputParameter, InputType, Mode, Request as ForgeRequest};
+use nexus_forge::{BuiltBy, ForgeId, InputParameter, InputType, Mode, Request as ForgeRequest};
 use nexus_proto::v1;
 use nexus_proto::v1::forge::State;
 use nexus_proto::v1::forge_service_server::ForgeService;
@@ -307,6 +307,7 @@ fn forging(request: v1::ForgeAgentRequest, caller: &Caller) -> Result<ForgeReque
     Ok(ForgeRequest {
         agent: names::agent_id("agent_id", &request.agent_id)?,
         mode: mode(&request)?,
+        builder: builder(&request)?,
         inputs: request
             .parameters
             .iter()
@@ -351,6 +352,23 @@ fn mode(request: &v1::ForgeAgentRequest) -> Result<Mode, Status> {
             manifest: request.manifest.clone(),
         }),
         v1::ForgeMode::Model => Ok(Mode::Model),
+    }
+}
+
+fn builder(request: &v1::ForgeAgentRequest) -> Result<Option<BuiltBy>, Status> {
+    let is_template = matches!(
+        request.mode(),
+        v1::ForgeMode::Unspecified | v1::ForgeMode::Template
+    );
+    match request.builder() {
+        v1::ForgeBuilder::Unspecified => Ok(None),
+        v1::ForgeBuilder::Prebuilt if is_template => Ok(Some(BuiltBy::Prebuilt)),
+        v1::ForgeBuilder::Prebuilt => Err(Fault::invalid(
+            "builder",
+            "only templates are prebuilt; leave it out to have this source compiled",
+        )
+        .into()),
+        v1::ForgeBuilder::Local => Ok(Some(BuiltBy::Local)),
     }
 }
 

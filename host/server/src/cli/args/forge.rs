@@ -97,6 +97,9 @@ pub(crate) struct ForgeWhat {
     /// Give a parameter of the template its value (repeatable)
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub(crate) settings: Vec<(String, String)>,
+    /// Compile a template on the host instead of taking the component that its binary holds
+    #[arg(long, conflicts_with = "source")]
+    pub(crate) compile: bool,
     /// Forge from this Rust source
     #[arg(long, value_name = "FILE", requires = "manifest")]
     pub(crate) source: Option<PathBuf>,

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use anyhow::{Context as _, bail};
 use nexus_proto::v1::{
-    Agent, Approval, DecideApprovalRequest, ForgeAgentRequest, ForgeEvent, ForgeMode,
+    Agent, Approval, DecideApprovalRequest, ForgeAgentRequest, ForgeBuilder, ForgeEvent, ForgeMode,
     GetApprovalRequest, InputParameter, NeedsReview, Verdict,
     forge_event::{Detail, State},
     input_parameter::Type,
@@ -20,17 +20,25 @@ use crate::{
     demo::story::Story,
 };
 
-/// Forges the agent, which reads the market's `member` as the price, and lets a person accept what
-/// it may do. Notes how long each stage took.
+/// One version of the agent.
+pub(super) struct Version {
+    /// What of the market's answer it takes for the price.
+    pub(super) member: &'static str,
+    /// Who makes the component of a template.
+    pub(super) by: ForgeBuilder,
+    /// What its times are called.
+    pub(super) label: &'static str,
+}
+
+/// Forges the agent, and lets a person accept what it may do. Notes how long each stage took.
 pub(super) async fn forge(
     story: &mut Story,
     client: &Client,
     origin: &str,
-    member: &str,
     model: Option<&Model>,
-    label: &str,
+    version: Version,
 ) -> anyhow::Result<Agent> {
-    let request = request(origin, member, model);
+    let request = request(origin, model, &version);
     story.say(&format!("   \"{}\"", line(&request.words)));
     let mut events = client.forge().forge_agent(request).await?.into_inner();
     let mut last = None;
@@ -38,7 +46,7 @@ pub(super) async fn forge(
         if let Some(told) = told(&event) {
             story.say(&told);
         }
-        note_time(story, &event, label);
+        note_time(story, &event, version.label);
         if let Some(Detail::Review(review)) = &event.detail {
             accept(story, client, review).await?;
         }
@@ -53,7 +61,8 @@ pub(super) async fn forge(
     }
 }
 
-fn request(origin: &str, member: &str, model: Option<&Model>) -> ForgeAgentRequest {
+fn request(origin: &str, model: Option<&Model>, version: &Version) -> ForgeAgentRequest {
+    let member = version.member;
     let request = ForgeAgentRequest {
         agent_id: AGENT.to_owned(),
         words: "Read the price of a coin at a market and place orders there".to_owned(),
@@ -63,6 +72,7 @@ fn request(origin: &str, member: &str, model: Option<&Model>) -> ForgeAgentReque
         return ForgeAgentRequest {
             mode: ForgeMode::Template.into(),
             template: "http-write".to_owned(),
+            builder: version.by.into(),
             set: HashMap::from([
                 ("origin".to_owned(), origin.to_owned()),
                 ("price".to_owned(), format!("/{member}")),

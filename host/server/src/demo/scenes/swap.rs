@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::ensure;
+use nexus_proto::v1::ForgeBuilder;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Model, ask_price, forging};
@@ -50,6 +51,7 @@ pub(super) async fn swap(
     client: &Client,
     market: &Market,
     model: Option<&Model>,
+    by: ForgeBuilder,
     before: u64,
 ) -> anyhow::Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
@@ -78,14 +80,13 @@ pub(super) async fn swap(
         tally.add(call);
     }
     let published = {
-        let mut forged = Box::pin(forging::forge(
-            story,
-            client,
-            &market.origin,
-            "ask",
-            model,
-            "forge again",
-        ));
+        let compiled = forging::Version {
+            member: "ask",
+            by,
+            label: "forge again",
+        };
+        let origin = &market.origin;
+        let mut forged = Box::pin(forging::forge(story, client, origin, model, compiled));
         loop {
             tokio::select! {
                 published = &mut forged => break published?,

@@ -15,6 +15,7 @@ pub(super) fn digest(request: &v1::ForgeAgentRequest) -> Digest {
         request.manifest.clone().into_bytes(),
         vec![u8::from(request.validate_only)],
         request.root_origin.to_be_bytes().to_vec(),
+        request.builder.to_be_bytes().to_vec(),
     ];
     parts.push((request.parameters.len() as u64).to_be_bytes().to_vec());
     parts.extend(

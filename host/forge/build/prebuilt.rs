@@ -1,0 +1,191 @@
+//! The templates as components, so that a host forges from them where there is no compiler: made as
+//! the forge makes them, from the vendored crates alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Result, flags::FLAGS, variable};
+
+const TARGET: &str = "wasm32-wasip2";
+/// The crates that agents name.
+const CRATES: [&str; 3] = ["nexus_agent", "serde", "serde_json"];
+
+struct Compiler {
+    rustc: PathBuf,
+    version: String,
+    /// Changes with the compiler and its standard library.
+    fingerprint: String,
+}
+
+/// Compiles every template with the libraries that the project in `warm` names. Returns the directory
+/// with the components, each by its template's name, and the text `toolchain`.
+pub(super) fn build(warm: &Path, templates: &Path, out: &Path) -> Result<PathBuf> {
+    let compiler = compiler()?;
+    let here = out.join("prebuilt");
+    fs::create_dir_all(&here)?;
+    let target = here.join("target");
+    libraries(&compiler, warm, &here, &target)?;
+
+    let keep = here.join("keep");
+    let jobs = here.join("jobs");
+    for directory in [&keep, &jobs] {
+        if directory.exists() {
+            fs::remove_dir_all(directory)?;
+        }
+        fs::create_dir_all(directory)?;
+    }
+    for entry in fs::read_dir(templates)? {
+        let template = entry?.path();
+        if !template.join("template.toml").is_file() {
+            continue;
+        }
+        let name = template.file_name().ok_or("a template without a name")?;
+        let job = jobs.join(name);
+        fs::create_dir_all(job.join("src"))?;
+        for file in ["src/lib.rs", "agent.toml"] {
+            fs::copy(template.join(file), job.join(file))?;
+        }
+        let component = keep.join(name).with_extension("wasm");
+        compile(&compiler, &target, &job, &component)?;
+    }
+    fs::write(keep.join("toolchain"), &compiler.version)?;
+    Ok(keep)
+}
+
+fn compiler() -> Result<Compiler> {
+    let launcher = PathBuf::from(variable("RUSTC")?);
+    let version = ask(&launcher, "-vV")?;
+    let sysroot = PathBuf::from(ask(&launcher, "--print=sysroot")?);
+    let libraries = sysroot.join("lib/rustlib").join(TARGET).join("lib");
+    let mut std: Vec<String> = fs::read_dir(&libraries)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with("libstd-"))
+        .collect();
+    std.sort();
+    if std.is_empty() {
+        return Err(format!(
+            "the templates are compiled for {TARGET}, which the Rust toolchain in {} lacks: run \
+             scripts/install-wasm-target.sh, and build again",
+            sysroot.display()
+        )
+        .into());
+    }
+    println!("cargo::rerun-if-changed={}", libraries.display());
+    // The compiler itself, not a launcher that chooses one.
+    let within = sysroot.join("bin/rustc");
+    let rustc = if within.is_file() { within } else { launcher };
+    let fingerprint = format!("{version}\n{}\n", std.join("\n"));
+    Ok(Compiler {
+        rustc,
+        version,
+        fingerprint,
+    })
+}
+
+fn ask(rustc: &Path, question: &str) -> Result<String> {
+    let output = Command::new(rustc).arg(question).output()?;
+    if !output.status.success() {
+        return Err(format!("`{} {question}` failed", rustc.display()).into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// What agents are linked with, by one run of cargo, as the forge does it.
+fn libraries(compiler: &Compiler, warm: &Path, here: &Path, target: &Path) -> Result {
+    // What another compiler or other crates left would be found beside the new ones.
+    let stamp = here.join("stamp");
+    let lock = fs::read_to_string(warm.join("Cargo.lock"))?;
+    let now = format!("{}{lock}", compiler.fingerprint);
+    if fs::read_to_string(&stamp).ok().as_ref() != Some(&now) {
+        if target.exists() {
+            fs::remove_dir_all(target)?;
+        }
+        fs::write(&stamp, &now)?;
+    }
+    let vendor = warm.join("vendor").to_string_lossy().into_owned();
+    let mut command = Command::new(variable("CARGO")?);
+    command
+        .args(["build", "--release", "--offline", "--locked"])
+        .args(["--target", TARGET])
+        .args(["-p", "nexus-agent", "-p", "serde", "-p", "serde_json"])
+        .args(["--config", "source.crates-io.replace-with='nexus-vendor'"])
+        .arg("--config")
+        .arg(format!(
+            "source.nexus-vendor.directory={}",
+            toml::Value::from(vendor)
+        ))
+        .current_dir(warm)
+        // The user's settings, and the lints that may be running, are not for agents.
+        .env_clear()
+        .envs(
+            [
+                "PATH",
+                "HOME",
+                "TMPDIR",
+                "RUSTUP_HOME",
+                "RUSTUP_TOOLCHAIN",
+                // So that both builds together take no more processors than one may.
+                "CARGO_MAKEFLAGS",
+            ]
+            .into_iter()
+            .filter_map(|name| std::env::var_os(name).map(|value| (name, value))),
+        )
+        .env("CARGO_HOME", here.join("cargo"))
+        .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_BUILD_RUSTC_WRAPPER", "")
+        .env("CARGO_INCREMENTAL", "0")
+        .env("RUSTC", &compiler.rustc)
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            format!("--remap-path-prefix={}=/forge", warm.display()),
+        );
+    run(command, "the libraries of the templates")
+}
+
+fn compile(compiler: &Compiler, target: &Path, job: &Path, component: &Path) -> Result {
+    let libraries = target.join(TARGET).join("release/deps");
+    let mut command = Command::new(&compiler.rustc);
+    command.args(FLAGS);
+    for name in CRATES {
+        let library = library(&libraries, name)?;
+        command
+            .arg("--extern")
+            .arg(format!("{name}={}", library.display()));
+    }
+    for libraries in [libraries, target.join("release/deps")] {
+        command.arg(format!("-Ldependency={}", libraries.display()));
+    }
+    command
+        .arg(format!("--remap-path-prefix={}=/agent", job.display()))
+        .arg("-o")
+        .arg(component)
+        .arg("src/lib.rs")
+        .current_dir(job);
+    run(command, &format!("the template in {}", job.display()))
+}
+
+fn library(libraries: &Path, name: &str) -> Result<PathBuf> {
+    let start = format!("lib{name}-");
+    let mut found = fs::read_dir(libraries)?.flatten().filter(|entry| {
+        let file = entry.file_name();
+        let file = file.to_string_lossy();
+        file.starts_with(&start) && file.ends_with(".rlib")
+    });
+    match (found.next(), found.next()) {
+        (Some(library), None) => Ok(library.path()),
+        _ => Err(format!("cargo made no library of {name}, or several").into()),
+    }
+}
+
+fn run(mut command: Command, what: &str) -> Result {
+    let output = command.output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{what} did not compile: {said}").into())
+}

@@ -1,0 +1,17 @@
+/// How every agent is compiled, by the forge and by the build of the host, which includes this file.
+/// `unsafe` is refused: an agent's memory safety is the host's business too where it comes to reading
+/// the manifest.
+pub(crate) const FLAGS: &[&str] = &[
+    "--crate-name=agent",
+    "--edition=2024",
+    "--crate-type=cdylib",
+    "--target=wasm32-wasip2",
+    "--error-format=json",
+    "-Cpanic=abort",
+    "-Copt-level=s",
+    "-Ccodegen-units=2",
+    "-Clto=off",
+    "-Cembed-bitcode=no",
+    "-Cstrip=symbols",
+    "-Funsafe_code",
+];

@@ -1,0 +1,52 @@
+//! Who makes a component of the source.
+
+use super::End;
+use super::make::finding;
+use super::plan::Plan;
+use crate::build::{self, Built, BuiltBy};
+use crate::event::Detail;
+use crate::forge::{Inner, error_chain};
+use crate::request::Request;
+use crate::stages::Stages;
+
+/// Has the component made by whom the request names or, if it names nobody, by whom the configuration
+/// does. Nobody else is ever tried instead.
+pub(super) async fn build(
+    forge: &Inner,
+    request: &Request,
+    source: &str,
+    plan: &Plan,
+    stages: &Stages,
+) -> Result<Built, End> {
+    let by = request.builder.unwrap_or(match &plan.template {
+        Some(_) => BuiltBy::Prebuilt,
+        None => BuiltBy::Local,
+    });
+    let built = match by {
+        BuiltBy::Prebuilt => return prebuilt(forge, plan, stages).await,
+        BuiltBy::Local => forge.builder.build(source, &plan.text).await,
+    };
+    built.map_err(|error| refused(&error))
+}
+
+/// The template's own component, with the manifest of this agent.
+async fn prebuilt(forge: &Inner, plan: &Plan, stages: &Stages) -> Result<Built, End> {
+    let template = plan.template.as_deref().unwrap_or("a source");
+    let built = forge.prebuilt.build(template, &plan.text);
+    let built = built.map_err(|error| refused(&error))?;
+    stages.tell(Detail::Log(format!(
+        "prebuilt: the template was compiled by {} when this host was built; --compile compiles it here",
+        forge.prebuilt.compiler()
+    )));
+    let compiled = forge.prebuilt.compiled(template, &forge.runtime).await;
+    compiled.map_err(|error| End::Failed(error_chain(&error)))?;
+    Ok(built)
+}
+
+fn refused(error: &build::Error) -> End {
+    match error {
+        build::Error::Rejected(found) => End::Found(found.clone()),
+        build::Error::NotAnAgent(_) => End::Found(vec![finding(error)]),
+        other => End::failed(other),
+    }
+}
