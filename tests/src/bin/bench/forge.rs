@@ -1,42 +1,43 @@
-//! `forge_template_ms` and `forge_over_rustc_ratio`: from a request to the first answer.
+//! From a request to the first answer.
 //!
-//! Ten different requests for the template `http-json`, libraries warm; beside each, bare rustc on
-//! the same source with the same arguments and no sandbox.
+//! `forge_cold_s`: on a machine that has forged nothing yet, from the start of the host on. Then, with
+//! libraries warm, ten different requests each: `forge_source_ms` for an agent of 60 lines that is
+//! tried with an example, and `forge_template_ms` for the template `http-json`, compiled though it is
+//! prebuilt. Beside each, bare rustc on the same source with the same arguments and no sandbox.
+//! `forge_nocompiler_ms`: twenty requests for that template where no compiler is in reach.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::Context as _;
-use nexus_forge::build::{Builder, Options, arguments};
+use nexus_forge::build::{Builder, Options};
 use nexus_forge::toolchain::Warm;
 use nexus_proto::v1;
 use nexus_tests::origin::Origin;
 use nexus_tests::{Client, Host};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client;
 use crate::figure::{Figure, median};
+use crate::forging::{self, limits, market};
 
 const REQUESTS: usize = 10;
+const PREBUILT: usize = 20;
 
 pub(crate) fn measure() -> anyhow::Result<Vec<Figure>> {
-    client()?.block_on(requests())
+    let mut figures = client()?.block_on(compiled())?;
+    figures.extend(client()?.block_on(prebuilt())?);
+    Ok(figures)
 }
 
-async fn requests() -> anyhow::Result<Vec<Figure>> {
-    let origin = Origin::json(json!({ "data": { "price": "3150.25" } })).await?;
-    let host = Host::builder()
-        // With libraries of its own, so that the first forge ever is measured too.
-        .config(&format!(
-            "[egress]\nprivate_origins = [\"{}\"]\n[forge]\nallow_unsandboxed = false",
-            origin.url()
-        ))
-        .start()?;
-    let mut operator = host.operator().await?;
+async fn compiled() -> anyhow::Result<Vec<Figure>> {
+    let origin = market().await?;
     let begin = Instant::now();
-    forge(&mut operator, "warm-up", &origin, 0).await?;
+    // With libraries of its own, so that the first forge ever is measured.
+    let host = host(&origin).start()?;
+    let mut operator = host.operator().await?;
+    forging::forge(&mut operator, forging::source("first", &origin, 0)).await?;
+    operator.output("first", &limits()).await?;
     let cold = begin.elapsed().as_secs_f64();
+
     let directory = tempfile::tempdir()?;
     let libraries = Some(host.data.join("forge/libraries"));
     let builder = Builder::open(Options {
@@ -44,91 +45,106 @@ async fn requests() -> anyhow::Result<Vec<Figure>> {
         ..Options::new(directory.path())
     })?;
     let warm = builder.warm().await?;
-    let (mut forged, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut source, mut template) = (Way::default(), Way::default());
     for number in 1..=REQUESTS {
-        let name = format!("tracker-{number}");
-        let begin = Instant::now();
-        let agent = forge(&mut operator, &name, &origin, number).await?;
-        operator.output(&name, &json!({})).await?;
-        let took = begin.elapsed().as_secs_f64() * 1e3;
-        let lineage = full(&mut operator, &agent).await?;
-        let alone = rustc(&warm, &lineage)?;
-        ratios.push(took / alone);
-        forged.push(took);
-        bare.push(alone);
+        let name = format!("source-{number}");
+        let request = forging::source(&name, &origin, number);
+        source
+            .forge(&mut operator, &warm, request, &limits())
+            .await?;
+        let name = format!("template-{number}");
+        let request = v1::ForgeAgentRequest {
+            builder: v1::ForgeBuilder::Local.into(),
+            ..forging::template(&name, &origin, number)
+        };
+        template
+            .forge(&mut operator, &warm, request, &json!({}))
+            .await?;
     }
     Ok(vec![
-        Figure::new("forge_template_ms", median(forged), "ms", "<= 1000"),
-        Figure::new("forge_over_rustc_ratio", median(ratios), "ratio", "<= 2.5"),
-        Figure::new("rustc_ms", median(bare), "ms", ""),
-        Figure::new("forge_first_ever_s", cold, "s", ""),
+        Figure::new("forge_cold_s", cold, "s", "<= 60"),
+        Figure::new("forge_source_ms", median(source.took), "ms", "<= 800"),
+        Figure::new(
+            "forge_source_over_rustc_ratio",
+            median(source.ratios),
+            "ratio",
+            "<= 2",
+        ),
+        Figure::new("rustc_source_ms", median(source.bare), "ms", ""),
+        Figure::new("forge_template_ms", median(template.took), "ms", "<= 1000"),
+        Figure::new(
+            "forge_over_rustc_ratio",
+            median(template.ratios),
+            "ratio",
+            "<= 2.5",
+        ),
+        Figure::new("rustc_ms", median(template.bare), "ms", ""),
     ])
 }
 
-async fn forge(
-    operator: &mut Client,
-    name: &str,
-    origin: &Origin,
-    number: usize,
-) -> anyhow::Result<v1::Agent> {
-    let set = [
-        ("origin", origin.url()),
-        ("path", format!("/price/{number}")),
-        ("fields", json!({ "usd": "/data/price" }).to_string()),
-    ];
-    let request = v1::ForgeAgentRequest {
-        agent_id: name.to_owned(),
-        words: format!("fetch the price number {number} and keep the dollars"),
-        mode: v1::ForgeMode::Template.into(),
-        template: "http-json".to_owned(),
-        set: set
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect(),
-        ..v1::ForgeAgentRequest::default()
-    };
-    let mut events = operator.forge.forge_agent(request).await?.into_inner();
-    let mut last = None;
-    while let Some(event) = events.message().await? {
-        if let Some(v1::forge_event::Detail::Published(agent)) = event.detail {
-            return Ok(agent);
-        }
-        last = Some(event);
+/// What one way of forging took, and rustc beside it.
+#[derive(Default)]
+struct Way {
+    took: Vec<f64>,
+    bare: Vec<f64>,
+    ratios: Vec<f64>,
+}
+
+impl Way {
+    async fn forge(
+        &mut self,
+        operator: &mut Client,
+        warm: &Warm,
+        request: v1::ForgeAgentRequest,
+        input: &Value,
+    ) -> anyhow::Result<()> {
+        let name = request.agent_id.clone();
+        let begin = Instant::now();
+        let agent = forging::forge(operator, request).await?;
+        operator.output(&name, input).await?;
+        let took = begin.elapsed().as_secs_f64() * 1e3;
+        let bare = forging::rustc(operator, warm, &agent).await?;
+        self.took.push(took);
+        self.bare.push(bare);
+        self.ratios.push(took / bare);
+        Ok(())
     }
-    anyhow::bail!("the forge ended without an agent: {last:?}")
 }
 
-async fn full(operator: &mut Client, agent: &v1::Agent) -> anyhow::Result<v1::Lineage> {
-    let request = v1::GetAgentRequest {
-        name: agent.name.clone(),
-        view: v1::AgentView::Full.into(),
-    };
-    let agent = operator.agents.get_agent(request).await?.into_inner();
-    agent.lineage.context("a forged agent has a lineage")
-}
-
-/// The time of rustc alone, in milliseconds.
-fn rustc(warm: &Warm, lineage: &v1::Lineage) -> anyhow::Result<f64> {
-    let directory = tempfile::tempdir()?;
-    project(directory.path(), lineage)?;
+async fn prebuilt() -> anyhow::Result<Vec<Figure>> {
+    let origin = market().await?;
     let begin = Instant::now();
-    let status = Command::new(warm.toolchain.rustc())
-        .args(arguments(warm, directory.path()))
-        .current_dir(directory.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
-    anyhow::ensure!(
-        status.success(),
-        "rustc alone does not compile what the forge compiled"
-    );
-    Ok(begin.elapsed().as_secs_f64() * 1e3)
+    let host = host(&origin)
+        .through(&[
+            "env",
+            "PATH=/nonexistent",
+            "HOME=/nonexistent",
+            "CARGO_HOME=/nonexistent",
+        ])
+        .start()?;
+    let mut operator = host.operator().await?;
+    // Waits for the machine code that the host makes at its first start.
+    forging::forge(&mut operator, forging::template("first", &origin, 0)).await?;
+    operator.output("first", &json!({})).await?;
+    let first = begin.elapsed().as_secs_f64();
+    let mut took = Vec::new();
+    for number in 1..=PREBUILT {
+        let name = format!("prebuilt-{number}");
+        let begin = Instant::now();
+        let request = forging::template(&name, &origin, number);
+        forging::forge(&mut operator, request).await?;
+        operator.output(&name, &json!({})).await?;
+        took.push(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(vec![
+        Figure::new("forge_nocompiler_ms", median(took), "ms", "<= 50"),
+        Figure::new("forge_nocompiler_first_s", first, "s", ""),
+    ])
 }
 
-fn project(directory: &Path, lineage: &v1::Lineage) -> anyhow::Result<()> {
-    std::fs::create_dir(directory.join("src"))?;
-    std::fs::create_dir(directory.join("out"))?;
-    std::fs::write(directory.join("src/lib.rs"), &lineage.source)?;
-    std::fs::write(directory.join("agent.toml"), &lineage.manifest)?;
-    Ok(())
+fn host(origin: &Origin) -> nexus_tests::host::HostBuilder {
+    Host::builder().config(&format!(
+        "[egress]\nprivate_origins = [\"{}\"]\n[forge]\nprecompile_templates = true",
+        origin.url()
+    ))
 }

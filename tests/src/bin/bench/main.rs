@@ -12,6 +12,7 @@
 mod bare;
 mod figure;
 mod forge;
+mod forging;
 mod gate;
 mod hog;
 mod invoke;
