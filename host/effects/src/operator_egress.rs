@@ -5,16 +5,17 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use http::HeaderValue;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use nexus_manifest::{Host, Origin, Target};
-use rustls::pki_types::CertificateDer;
+use nexus_manifest::{Host, Origin, SecretName, Target};
+use nexus_vault::Vault;
+pub use rustls::pki_types::CertificateDer;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -34,7 +35,9 @@ pub struct OperatorOptions {
     pub extra_roots: Vec<CertificateDer<'static>>,
     /// Resolving, connecting and the TLS handshake, together.
     pub connect_timeout: Duration,
-    /// The longest silence of the endpoint, before the response and within it.
+    /// From the request to the first byte of the response's body.
+    pub first_byte_timeout: Duration,
+    /// The longest silence of the endpoint within the body.
     pub idle_timeout: Duration,
     /// From the request to the last byte.
     pub total_timeout: Duration,
@@ -51,12 +54,47 @@ impl Default for OperatorOptions {
             allow_plain: false,
             extra_roots: Vec::new(),
             connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: Duration::from_secs(120),
             idle_timeout: Duration::from_secs(120),
             total_timeout: Duration::from_secs(600),
             max_bytes: 16 * 1024 * 1024,
             network: Arc::new(SystemNetwork),
         }
     }
+}
+
+impl fmt::Debug for OperatorOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OperatorOptions")
+            .field("connect_timeout", &self.connect_timeout)
+            .field("first_byte_timeout", &self.first_byte_timeout)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("total_timeout", &self.total_timeout)
+            .field("max_bytes", &self.max_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A key that the vault keeps, for an endpoint at `origin` and no other: an origin that the secret's
+/// audience does not name, or one without TLS, does not get it.
+pub async fn vault_bearer(
+    vault: &Vault,
+    name: &SecretName,
+    origin: &Origin,
+) -> Result<SecretString, Error> {
+    let secret = vault.open_secret(name).await;
+    let secret = secret.map_err(|error| crate::secret::unopened(name, &error))?;
+    if !origin.is_https() {
+        return Err(Error::Forbidden(format!(
+            "the vault's secrets go over https only, and {origin} is plain http"
+        )));
+    }
+    if !secret.allows(origin) {
+        return Err(Error::Forbidden(format!(
+            "its audience does not name {origin}; set it anew with `nexus vault set {name} --audience {origin}`"
+        )));
+    }
+    Ok(secret.expose().into())
 }
 
 /// Talks to one endpoint of the operator's.
@@ -74,6 +112,8 @@ pub struct OperatorResponse {
     pub status: u16,
     /// The media type, if the endpoint named one.
     pub content_type: Option<String>,
+    /// How long the endpoint wants to be left alone, if it said so.
+    pub retry_after: Option<Duration>,
     /// The body as it arrives; server-sent events are in it as they are. Ends with an error after
     /// too long a silence or too many bytes.
     pub body: BoxStream<'static, Result<Bytes, Error>>,
@@ -111,6 +151,11 @@ impl OperatorClient {
         })
     }
 
+    /// Where the endpoint is.
+    pub fn origin(&self) -> &Origin {
+        &self.base
+    }
+
     /// Posts a body and gives the response as it arrives. Follows no redirect.
     pub async fn post(
         &self,
@@ -119,14 +164,28 @@ impl OperatorClient {
         accept: &'static str,
         body: impl Into<Bytes>,
     ) -> Result<OperatorResponse, Error> {
+        let bearer = self.options.bearer.as_ref();
+        self.post_as(bearer, target, content_type, accept, body)
+            .await
+    }
+
+    /// The same, with this key in place of the one that the client was made with.
+    pub async fn post_as(
+        &self,
+        bearer: Option<&SecretString>,
+        target: &Target,
+        content_type: &'static str,
+        accept: &'static str,
+        body: impl Into<Bytes>,
+    ) -> Result<OperatorResponse, Error> {
         let deadline = Instant::now() + self.options.total_timeout;
-        let request = self.request(target, content_type, accept, body.into())?;
+        let request = self.request(bearer, target, content_type, accept, body.into())?;
         let (stream, _) = self.connector.connect(&self.base, self.reach).await?;
-        let idle = self.options.idle_timeout;
-        let answered = within(deadline, idle, exchange(stream, request)).await;
+        let first = deadline.min(Instant::now() + self.options.first_byte_timeout);
+        let answered = tokio::time::timeout_at(first, exchange(stream, request)).await;
         let (response, connection) =
             answered
-                .ok_or_else(|| self.late())?
+                .map_err(|_| self.late())?
                 .map_err(|failed| match failed {
                     Failed::Before(error) => error,
                     Failed::Started(error) => {
@@ -137,27 +196,27 @@ impl OperatorClient {
                     }
                 })?;
         let (head, incoming) = response.into_parts();
-        let content_type = head
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
+        let field = |name| head.headers.get(name).and_then(|value| value.to_str().ok());
         let reader = Reader {
             incoming,
             _connection: connection,
+            first: Some(first),
             deadline,
-            idle,
+            idle: self.options.idle_timeout,
             left: self.options.max_bytes,
             whom: self.whom(),
         };
         Ok(OperatorResponse {
             status: head.status.as_u16(),
-            content_type: content_type.map(str::to_owned),
+            content_type: field(CONTENT_TYPE).map(str::to_owned),
+            retry_after: field(RETRY_AFTER).and_then(retry_after),
             body: stream::unfold(Some(reader), Reader::next).boxed(),
         })
     }
 
     fn request(
         &self,
+        bearer: Option<&SecretString>,
         target: &Target,
         content_type: &'static str,
         accept: &'static str,
@@ -169,7 +228,7 @@ impl OperatorClient {
             .header(USER_AGENT, concat!("nexus/", env!("CARGO_PKG_VERSION")))
             .header(CONTENT_TYPE, content_type)
             .header(ACCEPT, accept);
-        if let Some(bearer) = &self.options.bearer {
+        if let Some(bearer) = bearer {
             let text = Zeroizing::new(format!("Bearer {}", bearer.expose_secret()));
             let mut value = HeaderValue::from_str(&text).map_err(|error| refuse(error.into()))?;
             value.set_sensitive(true);
@@ -183,7 +242,13 @@ impl OperatorClient {
     }
 
     fn late(&self) -> Error {
-        Error::Timeout(format!("{} did not answer in time", self.whom()))
+        Error::Timeout(format!(
+            "{} did not begin to answer within {:?}",
+            self.whom(),
+            self.options
+                .first_byte_timeout
+                .min(self.options.total_timeout)
+        ))
     }
 }
 
@@ -214,10 +279,21 @@ pub enum OperatorError {
     Setup(#[from] SetupError),
 }
 
+/// Reads seconds, or the date until which to wait.
+fn retry_after(value: &str) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let until = httpdate::parse_http_date(value.trim()).ok()?;
+    Some(until.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
 /// A body on its way, with what is left of its limits.
 struct Reader {
     incoming: Incoming,
     _connection: Connection,
+    /// By when its first byte has to be there, until it is.
+    first: Option<Instant>,
     deadline: Instant,
     idle: Duration,
     left: usize,
@@ -229,12 +305,10 @@ impl Reader {
     async fn next(reader: Option<Self>) -> Option<(Result<Bytes, Error>, Option<Self>)> {
         let mut reader = reader?;
         loop {
-            let Some(frame) = within(reader.deadline, reader.idle, reader.incoming.frame()).await
-            else {
-                return Some((
-                    Err(Error::Timeout(format!("{} fell silent", reader.whom))),
-                    None,
-                ));
+            let until = reader.first.unwrap_or_else(|| Instant::now() + reader.idle);
+            let until = until.min(reader.deadline);
+            let Ok(frame) = tokio::time::timeout_at(until, reader.incoming.frame()).await else {
+                return Some((Err(reader.late()), None));
             };
             let data = match frame? {
                 Ok(frame) => frame.into_data(),
@@ -246,6 +320,9 @@ impl Reader {
                 }
             };
             let Ok(data) = data else { continue };
+            if !data.is_empty() {
+                reader.first = None;
+            }
             let Some(left) = reader.left.checked_sub(data.len()) else {
                 return Some((
                     Err(Error::Exhausted(format!("{} sent too much", reader.whom))),
@@ -256,15 +333,16 @@ impl Reader {
             return Some((Ok(data), Some(reader)));
         }
     }
-}
 
-/// The result, unless the deadline passes or nothing happens for too long.
-async fn within<T>(
-    deadline: Instant,
-    idle: Duration,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    tokio::time::timeout_at(deadline.min(Instant::now() + idle), future)
-        .await
-        .ok()
+    /// Which of the clocks ran out.
+    fn late(&self) -> Error {
+        let whom = &self.whom;
+        Error::Timeout(if Instant::now() >= self.deadline {
+            format!("{whom} did not come to an end in time")
+        } else if self.first.is_some() {
+            format!("{whom} sent the head of an answer and nothing else")
+        } else {
+            format!("{whom} fell silent for {:?}", self.idle)
+        })
+    }
 }
