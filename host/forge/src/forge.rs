@@ -6,15 +6,16 @@ use nexus_gate::{ApprovalId, Principal};
 use nexus_manifest::{AgentName, Digest};
 use nexus_runtime::{GenerationInfo, Runtime};
 use nexus_sandbox::Limits;
-use nexus_store::{CommitError, ReadError};
+use nexus_store::{Commit, CommitError, ReadError};
 use tokio::sync::{RwLock, mpsc};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use crate::budget::{Budget, Ledger, OverBudget};
 use crate::build::{self, Builder};
 use crate::event::Event;
 use crate::prebuilt::Prebuilt;
 use crate::records::{self, ForgeId, Forged, ForgedState, HotReload, Lineage, RecordError};
-use crate::request::Request;
+use crate::request::{Mode, Request};
 use crate::review::{Review, Reviews};
 use crate::stages::Stages;
 use crate::stop::Stop;
@@ -37,8 +38,10 @@ pub struct Options {
     pub allow_unsandboxed: bool,
     /// Compile the templates to machine code at the start; otherwise each is at its first use.
     pub precompile_templates: bool,
-    /// The model that writes agents, if there is one.
+    /// The models that write agents, if there are any.
     pub model: Option<model::Config>,
+    /// What each principal may forge in an hour.
+    pub budget: Budget,
     /// The binary that has the sandbox's helper mode; the running one if `None`.
     pub helper: Option<PathBuf>,
 }
@@ -54,6 +57,7 @@ impl Options {
             allow_unsandboxed: false,
             precompile_templates: true,
             model: None,
+            budget: Budget::default(),
             helper: None,
         }
     }
@@ -70,7 +74,8 @@ pub(crate) struct Inner {
     pub(crate) builder: Builder,
     pub(crate) catalog: Catalog,
     pub(crate) prebuilt: Prebuilt,
-    pub(crate) model: Option<model::Client>,
+    pub(crate) model: Option<model::Models>,
+    pub(crate) ledger: Ledger,
     pub(crate) allow_unsandboxed: bool,
     /// Held for reading while a forged component goes live, for writing while
     /// the switch is thrown: once it is off, none goes live any more.
@@ -147,14 +152,18 @@ impl Forge {
             limits: Limits::default(),
         })
         .map_err(OpenError::Directory)?;
-        let model = options.model.as_ref().map(model::Client::new).transpose();
+        let services = runtime.services();
+        let open = |config| model::Models::open(config, &services.vault);
+        let model = options.model.map(open).transpose();
+        let ledger = Ledger::open(&services.store, options.budget).await;
         let catalog = Catalog::embedded().map_err(OpenError::Templates)?;
         let inner = Inner {
-            runtime,
+            runtime: runtime.clone(),
             builder,
             prebuilt: Prebuilt::embedded(&catalog).map_err(OpenError::Templates)?,
             catalog,
             model: model.map_err(OpenError::Model)?,
+            ledger: ledger.map_err(|error| OpenError::Records(RecordError::Read(error)))?,
             allow_unsandboxed: options.allow_unsandboxed,
             switch: RwLock::new(()),
             reviews: Reviews::default(),
@@ -163,6 +172,13 @@ impl Forge {
         let inner = Arc::new(inner);
         tokio::spawn(prepare(inner.clone(), options.precompile_templates));
         Ok(Self { inner })
+    }
+
+    /// Counts a forge against what its principal may forge in an hour, and adds to `commit` that it is
+    /// counted. For whoever begins forges on behalf of others, before each.
+    pub fn admit(&self, request: &Request, commit: &mut Commit) -> Result<(), OverBudget> {
+        let model = matches!(request.mode, Mode::Model);
+        self.inner.ledger.admit(&request.principal, model, commit)
     }
 
     /// Forges an agent. The forge runs to its end whether or not anybody reads

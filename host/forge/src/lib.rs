@@ -12,6 +12,7 @@
 //! one takes milliseconds and no compiler.
 
 mod assets;
+mod budget;
 pub mod build;
 mod event;
 mod forge;
@@ -29,6 +30,7 @@ pub mod template;
 pub mod toolchain;
 mod trigger;
 
+pub use budget::{BUDGETS, Budget, OverBudget};
 pub use build::{BuiltBy, Diagnostic};
 pub use event::{Detail, Event, NotPublished, Stage, StageState};
 pub use forge::{CheckError, Events, Forge, OpenError, Options, Started};

@@ -8,6 +8,7 @@ use nexus_manifest::{Origin, SpaceName};
 use serde::{Deserialize, Serialize};
 
 use crate::keys::KeySource;
+use crate::model::ModelKey;
 
 /// Everything an operator can set. Every key is optional.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -230,19 +231,72 @@ pub struct Forge {
     pub allow_unsandboxed: bool,
     /// Compile the templates to machine code at the start. Otherwise the first agent from each pays.
     pub precompile_templates: bool,
+    /// Forges that one principal may begin in an hour; 0 sets no limit.
+    pub per_hour: u32,
+    /// Tokens of models that one principal's forges may use in an hour; 0 sets no limit.
+    pub tokens_per_hour: u64,
 }
 
-/// An OpenAI-compatible chat endpoint.
+/// An OpenAI-compatible chat endpoint, and what a forge may use of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Model {
     /// Base URL up to `/v1`, such as `http://localhost:11434/v1`.
     pub base_url: String,
     /// The model's name there.
     pub model: String,
-    /// The environment variable that holds the API key, if one is needed.
-    #[serde(default)]
+    /// Where the API key comes from, if one is needed.
+    pub key: Option<ModelKey>,
+    /// The environment variable that holds the API key; as `key = "env:VARIABLE"`.
     pub api_key_env: Option<String>,
+    /// How freely the model writes.
+    pub temperature: f64,
+    /// The most tokens of one answer.
+    pub answer_tokens: u64,
+    /// What a million tokens cost that the model reads.
+    pub input_price: f64,
+    /// What a million tokens cost that it writes.
+    pub output_price: f64,
+    /// Attempts at the code of one agent, the first one included.
+    pub turns: u32,
+    /// Tokens that one forge may use, read and written.
+    pub max_tokens: u64,
+    /// What one forge may cost, in the money of the prices.
+    pub max_cost: Option<f64>,
+    /// Seconds that one forge may spend with asking the model.
+    pub max_seconds: u64,
+    /// Seconds until the endpoint is reached.
+    pub connect_seconds: u64,
+    /// Seconds until an answer begins.
+    pub first_byte_seconds: u64,
+    /// Seconds of silence within an answer.
+    pub idle_seconds: u64,
+    /// Seconds that one answer may take.
+    pub answer_seconds: u64,
+    /// What is different for the model that writes specifications.
+    pub spec: Option<ModelProfile>,
+    /// What is different for the model that writes code.
+    pub code: Option<ModelProfile>,
+}
+
+/// What differs from `[model]` for one kind of answer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelProfile {
+    /// Another endpoint. It gets no key but one that is named beside it.
+    pub base_url: Option<String>,
+    /// Another model.
+    pub model: Option<String>,
+    /// Another key.
+    pub key: Option<ModelKey>,
+    /// How freely it writes.
+    pub temperature: Option<f64>,
+    /// The most tokens of one answer.
+    pub answer_tokens: Option<u64>,
+    /// What a million tokens cost that it reads.
+    pub input_price: Option<f64>,
+    /// What a million tokens cost that it writes.
+    pub output_price: Option<f64>,
 }
 
 /// Why there is no configuration to run with.
@@ -341,18 +395,6 @@ impl Approvals {
     }
 }
 
-impl Default for Forge {
-    fn default() -> Self {
-        Self {
-            cargo: None,
-            rustc: None,
-            libraries: None,
-            allow_unsandboxed: false,
-            precompile_templates: true,
-        }
-    }
-}
-
 impl Default for Runtime {
     fn default() -> Self {
         Self {
@@ -363,6 +405,47 @@ impl Default for Runtime {
             wall_ms: 300_000,
             concurrency_per_agent: 512,
             keep_invocations_days: 30,
+        }
+    }
+}
+
+impl Default for Forge {
+    fn default() -> Self {
+        let budget = nexus_forge::Budget::default();
+        Self {
+            cargo: None,
+            rustc: None,
+            libraries: None,
+            allow_unsandboxed: false,
+            precompile_templates: true,
+            per_hour: budget.forges,
+            tokens_per_hour: budget.tokens,
+        }
+    }
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        let bounds = nexus_forge::model::Bounds::default();
+        Self {
+            base_url: String::new(),
+            model: String::new(),
+            key: None,
+            api_key_env: None,
+            temperature: 0.0,
+            answer_tokens: 16_384,
+            input_price: 0.0,
+            output_price: 0.0,
+            turns: bounds.turns,
+            max_tokens: bounds.tokens,
+            max_cost: None,
+            max_seconds: bounds.time.as_secs(),
+            connect_seconds: 10,
+            first_byte_seconds: 120,
+            idle_seconds: 60,
+            answer_seconds: 300,
+            spec: None,
+            code: None,
         }
     }
 }

@@ -235,7 +235,8 @@ fn private_dir(dir: &Path) -> anyhow::Result<()> {
         })
 }
 
-fn egress(config: &Config, listening: SocketAddr) -> anyhow::Result<EgressOptions> {
+/// The authorities that are trusted besides the web's.
+fn extra_roots(config: &Config) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let mut extra_roots = Vec::new();
     if let Some(path) = &config.egress.extra_roots {
         let pem = read(path)?;
@@ -248,10 +249,14 @@ fn egress(config: &Config, listening: SocketAddr) -> anyhow::Result<EgressOption
             bail!("{} holds no certificate", path.display());
         }
     }
+    Ok(extra_roots)
+}
+
+fn egress(config: &Config, listening: SocketAddr) -> anyhow::Result<EgressOptions> {
     Ok(EgressOptions {
         private_origins: config.egress.private_origins.clone(),
         own_listeners: vec![listening],
-        extra_roots,
+        extra_roots: extra_roots(config)?,
         ..EgressOptions::default()
     })
 }
@@ -277,19 +282,7 @@ fn runtime_options(config: &Config, data_dir: &Path) -> nexus_runtime::Options {
 fn forge_options(config: &Config, data_dir: &Path) -> anyhow::Result<nexus_forge::Options> {
     let model = match &config.model {
         None => None,
-        Some(model) => {
-            let api_key = match &model.api_key_env {
-                None => None,
-                Some(name) => Some(std::env::var(name).with_context(|| {
-                    format!("[model] names the variable {name} for the API key, and it is not set")
-                })?),
-            };
-            Some(nexus_forge::ModelConfig {
-                base_url: model.base_url.clone(),
-                model: model.model.clone(),
-                api_key: api_key.map(Into::into),
-            })
-        }
+        Some(set) => Some(crate::model::models(set, &extra_roots(config)?)?),
     };
     Ok(nexus_forge::Options {
         cargo: config.forge.cargo.clone(),
@@ -298,6 +291,10 @@ fn forge_options(config: &Config, data_dir: &Path) -> anyhow::Result<nexus_forge
         allow_unsandboxed: config.forge.allow_unsandboxed,
         precompile_templates: config.forge.precompile_templates,
         model,
+        budget: nexus_forge::Budget {
+            forges: config.forge.per_hour,
+            tokens: config.forge.tokens_per_hour,
+        },
         ..nexus_forge::Options::new(data_dir.join("forge"))
     })
 }

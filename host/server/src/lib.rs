@@ -16,6 +16,7 @@ mod head;
 pub mod host;
 pub mod keys;
 mod lock;
+pub mod model;
 mod names;
 mod paging;
 mod policy;

@@ -8,6 +8,7 @@
 mod cancelled;
 mod ensured;
 mod killed;
+mod modelled;
 mod reviewed;
 mod stage;
 mod tried;

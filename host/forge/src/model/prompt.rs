@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 
 use super::Message;
+use super::schema::strict;
+use super::takes::Format;
 use crate::build::Diagnostic;
 use crate::template::InputParameter;
 
@@ -41,12 +43,13 @@ pub(crate) fn ask_spec(words: &str, inputs: &[InputParameter]) -> Vec<Message> {
 }
 
 /// How the answer to [`ask_spec`] is to be shaped.
-pub(crate) fn spec_format() -> Option<Value> {
+pub(crate) fn spec_format() -> Option<Format> {
     let schema: Value = serde_json::from_str(SCHEMA).ok()?;
-    Some(json!({
-        "type": "json_schema",
-        "json_schema": { "name": "spec", "schema": schema },
-    }))
+    Some(Format {
+        name: "spec",
+        strict: strict(&schema),
+        schema,
+    })
 }
 
 /// The conversation that asks for code.

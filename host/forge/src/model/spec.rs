@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use toml::Table;
 
-use super::answer;
+use super::{answer, schema};
 use crate::selftest::Example;
 
 /// Examples of a model that are tried.
@@ -15,16 +15,13 @@ const MOST_EXAMPLES: usize = 4;
 #[serde(deny_unknown_fields)]
 struct Spec {
     summary: String,
-    #[serde(default)]
-    tags: Vec<String>,
+    tags: Option<Vec<String>>,
     input: Value,
     output: Option<Value>,
-    #[serde(default)]
-    config: Map<String, Value>,
+    config: Option<Map<String, Value>>,
     permissions: Vec<Value>,
     schedule: Option<Value>,
-    #[serde(default)]
-    examples: Vec<SpecExample>,
+    examples: Option<Vec<SpecExample>>,
 }
 
 /// What the model says that the agent answers.
@@ -33,8 +30,7 @@ struct Spec {
 struct SpecExample {
     input: Value,
     output: Option<Value>,
-    #[serde(default)]
-    responses: Vec<SpecResponse>,
+    responses: Option<Vec<SpecResponse>>,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +48,7 @@ impl SpecExample {
             input: self.input.to_string(),
             ..nexus_runtime::Example::default()
         };
-        for response in self.responses {
+        for response in self.responses.into_iter().flatten() {
             world.responses.push(Recorded {
                 method: response
                     .method
@@ -79,19 +75,21 @@ pub(crate) fn manifest(
     answer: &str,
 ) -> Result<(String, Manifest, Vec<Example>), String> {
     let object = answer::object(answer).ok_or("the answer holds no JSON object")?;
-    let spec: Spec = serde_json::from_str(object).map_err(|error| error.to_string())?;
-    let examples: Vec<_> = spec.examples.into_iter().take(MOST_EXAMPLES).collect();
+    let object = schema::loosen(object)?;
+    let spec: Spec = serde_json::from_value(object).map_err(|error| error.to_string())?;
+    let examples = spec.examples.into_iter().flatten().take(MOST_EXAMPLES);
+    let examples: Vec<_> = examples.map(SpecExample::read).collect();
     let mut table = Table::from_iter([
         ("format".to_owned(), 1.into()),
         ("name".to_owned(), agent.as_str().into()),
         ("version".to_owned(), "0.1.0".into()),
         ("summary".to_owned(), spec.summary.into()),
-        ("tags".to_owned(), spec.tags.into()),
+        ("tags".to_owned(), spec.tags.unwrap_or_default().into()),
     ]);
     let parts = [
         ("input", Some(spec.input)),
         ("output", spec.output),
-        ("config", Some(Value::Object(spec.config))),
+        ("config", spec.config.map(Value::Object)),
         ("permission", Some(Value::Array(spec.permissions))),
         ("schedule", spec.schedule),
     ];
@@ -104,8 +102,8 @@ pub(crate) fn manifest(
     }
     let text = toml::to_string(&table).map_err(|error| error.to_string())?;
     let manifest = Manifest::parse(&text).map_err(|error| error.to_line())?;
-    let examples = examples.into_iter().map(SpecExample::read);
-    Ok((text, manifest, examples.collect::<Result<_, _>>()?))
+    let examples = examples.into_iter().collect::<Result<_, _>>()?;
+    Ok((text, manifest, examples))
 }
 
 /// Models write null for what they leave out; TOML has no such value.
@@ -141,6 +139,24 @@ mod tests {
                 assert_eq!(manifest.name.as_str(), "tracker");
                 assert_eq!(manifest.summary, "s\"]\n[x]");
                 assert_eq!(manifest.permissions.len(), 1);
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn the_form_of_strict_endpoints_is_read_too() {
+        let answer = serde_json::json!({
+            "summary": "s", "tags": null, "output_json": null, "config_json": null, "schedule": null,
+            "input_json": "{\"type\": \"object\"}",
+            "permissions": [{ "secret": null, "peer": null, "http": null,
+                "memory": { "space": "notes", "access": "read" } }],
+            "examples": [{ "input_json": "{}", "output_json": "\"x\"", "responses": null }],
+        });
+        match manifest(&name(), &answer.to_string()) {
+            Ok((_, manifest, examples)) => {
+                assert_eq!(manifest.permissions.len(), 1);
+                assert_eq!(examples[0].output, Some("x".into()));
             }
             Err(error) => panic!("{error}"),
         }

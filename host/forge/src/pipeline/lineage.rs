@@ -29,7 +29,7 @@ pub(super) fn lineage(forge: &Inner, request: &Request, plan: &Plan, made: &Made
             .model
             .as_ref()
             .filter(|_| by_model)
-            .map(|client| client.model().to_owned()),
+            .map(|models| models.code.model().to_owned()),
         template: plan.template.clone(),
         spec: spec.to_string(),
         source: made.source.clone(),

@@ -18,6 +18,7 @@ use self::write::write;
 use crate::build::Diagnostic;
 use crate::event::{Detail, NotPublished, Stage, StageState};
 use crate::forge::{Inner, error_chain};
+use crate::model::Spend;
 use crate::publish;
 use crate::records::ForgeId;
 use crate::request::Request;
@@ -51,7 +52,13 @@ pub(crate) async fn run(
     stages: &Stages,
     stop: &Stop,
 ) {
-    let outcome = match Box::pin(attempt(forge, id, &request, stages, stop)).await {
+    let bounds = forge.model.as_ref().map(|models| models.config.bounds);
+    let spend = Spend::of(
+        bounds.unwrap_or_default(),
+        &forge.ledger,
+        &request.principal,
+    );
+    let outcome = match Box::pin(attempt(forge, id, &request, stages, stop, &spend)).await {
         Ok(outcome) => outcome,
         Err(End::Needs(needs)) => {
             stages.finish(StageState::Stopped, Some(Detail::NeedsParameters(needs)));
@@ -70,11 +77,15 @@ pub(crate) async fn run(
             "cancelled"
         }
     };
+    let mut detail = serde_json::json!({ "forge": id, "mode": request.mode.as_str() });
+    if spend.used().answers > 0 {
+        detail["model"] = serde_json::json!(spend.used());
+    }
     let event = Event::new(EventKind::ForgeFinished)
         .principal(request.principal.as_str())
         .agent(request.agent.clone())
         .outcome(outcome)
-        .detail(serde_json::json!({ "forge": id, "mode": request.mode.as_str() }));
+        .detail(detail);
     if let Err(error) = forge.runtime.services().audit.note(event) {
         tracing::warn!(%error, "the end of a forge could not be recorded");
     }
@@ -86,10 +97,11 @@ async fn attempt(
     request: &Request,
     stages: &Stages,
     stop: &Stop,
+    spend: &Spend<'_>,
 ) -> Result<&'static str, End> {
     let began = Instant::now();
     // A forge that is cancelled leaves no process and no directory.
-    let worked = nexus_sandbox::until(work(forge, request, stages), stop.stopped()).await;
+    let worked = nexus_sandbox::until(work(forge, request, stages, spend), stop.stopped()).await;
     let (plan, made) = worked.unwrap_or(Err(End::Cancelled))?;
     let digest = made.prepared.digest;
     let lineage = lineage(forge, request, &plan, &made);
@@ -114,9 +126,14 @@ async fn attempt(
 }
 
 /// All that changes nothing for anybody: may be stopped anywhere.
-async fn work(forge: &Inner, request: &Request, stages: &Stages) -> Result<(Plan, Made), End> {
+async fn work(
+    forge: &Inner,
+    request: &Request,
+    stages: &Stages,
+    spend: &Spend<'_>,
+) -> Result<(Plan, Made), End> {
     stages.begin(Stage::Spec);
-    let plan = plan(forge, request, stages).await?;
+    let plan = plan(forge, request, stages, spend).await?;
     let detail = Detail::Spec {
         manifest: plan.manifest.clone(),
         template: plan.template.clone(),
@@ -152,7 +169,7 @@ async fn work(forge: &Inner, request: &Request, stages: &Stages) -> Result<(Plan
             stages.end(StageState::Succeeded, None);
             make(forge, request, source, &plan, stages).await?
         }
-        None => write(forge, request, &plan, stages).await?,
+        None => write(forge, request, &plan, stages, spend).await?,
     };
     Ok((plan, made))
 }

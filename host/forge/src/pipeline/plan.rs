@@ -7,6 +7,7 @@ use nexus_manifest::Manifest;
 use super::End;
 use super::write::ask_spec;
 use crate::forge::Inner;
+use crate::model::Spend;
 use crate::request::{Mode, Request};
 use crate::selftest::Example;
 use crate::stages::Stages;
@@ -26,7 +27,12 @@ pub(super) struct Plan {
 }
 
 /// Reads the request, or has the model say what it means.
-pub(super) async fn plan(forge: &Inner, request: &Request, stages: &Stages) -> Result<Plan, End> {
+pub(super) async fn plan(
+    forge: &Inner,
+    request: &Request,
+    stages: &Stages,
+    spend: &Spend<'_>,
+) -> Result<Plan, End> {
     match &request.mode {
         Mode::Template { template, set } => {
             let rendered = forge
@@ -68,7 +74,7 @@ pub(super) async fn plan(forge: &Inner, request: &Request, stages: &Stages) -> R
                 defaults: Vec::new(),
             })
         }
-        Mode::Model => ask_spec(forge, request, stages).await,
+        Mode::Model => ask_spec(forge, request, stages, spend).await,
     }
 }
 

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
+use nexus_store::Commit;
+
 use super::End;
 use super::make::{Made, make};
 use super::plan::Plan;
 use crate::event::{Detail, Stage, StageState};
 use crate::forge::Inner;
-use crate::model;
+use crate::model::{self, Client, Format, Message, Models, Said, Spend};
 use crate::request::Request;
 use crate::stages::Stages;
 
-/// Attempts of a model at the code, the first one included.
-const TURNS: usize = 3;
+/// Attempts of a model at the specification, the first one included.
+const SPEC_TURNS: usize = 2;
 
-fn model(forge: &Inner) -> Result<&model::Client, End> {
+fn models(forge: &Inner) -> Result<&Models, End> {
     forge
         .model
         .as_ref()
@@ -26,17 +28,23 @@ pub(super) async fn ask_spec(
     forge: &Inner,
     request: &Request,
     stages: &Stages,
+    spend: &Spend<'_>,
 ) -> Result<Plan, End> {
-    let client = model(forge)?;
+    let client = &models(forge)?.spec;
     let mut messages = model::ask_spec(&request.words, &request.inputs);
     let format = model::spec_format();
-    let told = |piece: &str| stages.tell_model(piece);
     let mut last = String::new();
-    for _ in 0..2 {
-        let answer = client
-            .complete(&messages, format.as_ref(), told)
-            .await
-            .map_err(|error| End::failed(&error))?;
+    for _ in 0..SPEC_TURNS {
+        let answer = ask(
+            forge,
+            request,
+            client,
+            &messages,
+            format.as_ref(),
+            stages,
+            spend,
+        )
+        .await?;
         match model::manifest(&request.agent, &answer) {
             Ok((text, manifest, mut examples)) => {
                 // What the caller expects comes first.
@@ -54,11 +62,11 @@ pub(super) async fn ask_spec(
                 stages.tell(Detail::Log(format!(
                     "the specification is not valid: {reason}"
                 )));
-                messages.push(model::Message::new("assistant", answer));
+                messages.push(Message::new("assistant", answer));
                 let correction = format!(
                     "That is not valid: {reason}\nAnswer with the corrected JSON object and nothing else."
                 );
-                messages.push(model::Message::new("user", correction));
+                messages.push(Message::new("user", correction));
                 last = reason;
             }
         }
@@ -66,28 +74,27 @@ pub(super) async fn ask_spec(
     Err(End::failed(&model::Error::Spec(last)))
 }
 
-/// Has the model write the code, and mend it while the compiler or the proof
-/// finds something.
+/// Has the model write the code, and mend it while the compiler, the proof or an
+/// example finds something.
 pub(super) async fn write(
     forge: &Inner,
     request: &Request,
     plan: &Plan,
     stages: &Stages,
+    spend: &Spend<'_>,
 ) -> Result<Made, End> {
-    let client = model(forge)?;
+    let client = &models(forge)?.code;
     let mut messages = model::ask_code(&request.words, &request.inputs, &plan.text);
-    let told = |piece: &str| stages.tell_model(piece);
+    let turns = spend.bounds().turns;
     let mut turn = 1;
     loop {
         stages.begin(Stage::Source);
-        let answer = client
-            .complete(&messages, None, told)
-            .await
-            .map_err(|error| End::failed(&error))?;
+        let answer = ask(forge, request, client, &messages, None, stages, spend).await?;
         let source = model::code(&answer);
-        stages.end(StageState::Succeeded, None);
+        let used = format!("the model was used for {}", spend.used());
+        stages.end(StageState::Succeeded, Some(Detail::Log(used)));
         match make(forge, request, &source, plan, stages).await {
-            Err(End::Found(found)) if turn < TURNS => {
+            Err(End::Found(found)) if turn < turns => {
                 model::ask_repair(&mut messages, &source, &found);
                 stages.end(StageState::Failed, Some(Detail::Diagnostics(found)));
                 turn += 1;
@@ -95,4 +102,29 @@ pub(super) async fn write(
             other => return other,
         }
     }
+}
+
+/// Has a model answer, tells what it says, and keeps what it used.
+async fn ask(
+    forge: &Inner,
+    request: &Request,
+    client: &Client,
+    messages: &[Message],
+    format: Option<&Format>,
+    stages: &Stages,
+    spend: &Spend<'_>,
+) -> Result<String, End> {
+    let told = |said: Said<'_>| match said {
+        Said::Piece(piece) => stages.tell_model(piece),
+        Said::Note(note) => stages.tell(Detail::Log(note)),
+    };
+    let answer = client.complete_as(messages, format, spend, told).await;
+    let mut commit = Commit::new();
+    forge.ledger.keep(&request.principal, &mut commit);
+    if !commit.operations().is_empty()
+        && let Err(error) = forge.runtime.services().store.commit(commit).await
+    {
+        tracing::warn!(%error, "what a model was used for is counted until the host stops");
+    }
+    answer.map_err(|error| End::failed(&error))
 }

@@ -2,6 +2,7 @@
 //! runtime and compiler.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod endpoint;
 mod host;
 mod model;
 mod pipeline;

@@ -58,7 +58,10 @@ async fn code_that_does_not_compile_is_mended() {
     assert_eq!(streamed, format!("{SPEC}{broken}{GOOD}"));
     let asked = model.asked();
     assert_eq!(asked.len(), 3);
-    assert_eq!(asked[0]["response_format"]["type"], "json_schema");
+    let format = &asked[0]["response_format"];
+    assert_eq!(format["type"], "json_schema");
+    assert_eq!(format["json_schema"]["strict"], true);
+    assert!(asked[1]["response_format"].is_null());
     assert!(
         asked[0]["messages"][1]["content"]
             .as_str()
@@ -118,6 +121,70 @@ async fn a_specification_is_checked_and_asked_for_again_once() {
     assert!(
         matches!(last(&events), (StageState::Failed, Detail::Failure(_))),
         "{events:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_an_endpoint_does_not_take_is_asked_for_once() {
+    // It knows JSON and no schemas, and does not count tokens in a stream.
+    let refuses = |question: &serde_json::Value| {
+        question["response_format"]["type"] == "json_schema"
+            || !question["stream_options"].is_null()
+    };
+    let model = Scripted::choosy(&[SPEC, GOOD, SPEC, GOOD], refuses).await;
+    let host = Host::open(Some(model.config.clone())).await;
+    for agent in ["first", "second"] {
+        let events = host.forge(request(agent, "double", Mode::Model)).await;
+        assert!(
+            matches!(last(&events).1, Detail::Published(_)),
+            "{events:?}"
+        );
+    }
+    let asked = model.asked();
+    let forms: Vec<_> = asked
+        .iter()
+        .map(|question| {
+            let strict = question["response_format"]["json_schema"]["strict"] == true;
+            let counts = !question["stream_options"].is_null();
+            let form = question["response_format"]["type"].as_str();
+            (form.unwrap_or_default(), strict, counts)
+        })
+        .collect();
+    assert_eq!(
+        forms,
+        [
+            ("json_schema", true, true),
+            ("json_schema", false, true),
+            ("json_object", false, true),
+            ("", false, true),
+            // Nothing of that was it: what is left is to do without the count.
+            ("", false, false),
+            ("", false, false),
+            // The second forge asks as the first has learned to.
+            ("", false, false),
+            ("", false, false),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn what_a_model_may_use_ends_the_forge_and_is_told() {
+    let model = Scripted::start(&[SPEC, GOOD]).await;
+    let mut config = model.config.clone();
+    config.bounds.tokens = 2_000;
+    let host = Host::open(Some(config)).await;
+    let events = host.forge(request("doubler", "double", Mode::Model)).await;
+    let Detail::Failure(reason) = last(&events).1 else {
+        panic!("{events:?}")
+    };
+    // The specification fits; the reference of the SDK, which code is asked for with, does not.
+    for word in ["max_tokens", "1 answer,", "(estimated)"] {
+        assert!(reason.contains(word), "{reason}");
+    }
+    assert_eq!(
+        model.asked().len(),
+        1,
+        "what can't be paid for is not asked"
     );
 }
 

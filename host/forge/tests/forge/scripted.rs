@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use std::time::Duration;
+
 use nexus_forge::ModelConfig;
+use nexus_forge::model::{Key, Profile};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -15,6 +18,11 @@ pub(crate) struct Scripted {
 
 impl Scripted {
     pub(crate) async fn start(answers: &[&str]) -> Self {
+        Self::choosy(answers, |_| false).await
+    }
+
+    /// One that refuses questions of which `refuses` is true, with a 400.
+    pub(crate) async fn choosy(answers: &[&str], refuses: fn(&Value) -> bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -22,15 +30,21 @@ impl Scripted {
         let kept = asked.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let answer = answers.pop();
+                let answer = |question: &Value| match refuses(question) {
+                    true => Err("400 Bad Request"),
+                    false => answers.pop().ok_or("500 No"),
+                };
                 let question = converse(stream, answer).await;
                 kept.lock().unwrap().push(question);
             }
         });
+        let profile = Profile {
+            key: Some(Key::Value("key-0815".into())),
+            ..Profile::new(format!("http://127.0.0.1:{port}/v1"), "scripted-1")
+        };
         let config = ModelConfig {
-            base_url: format!("http://127.0.0.1:{port}/v1"),
-            model: "scripted-1".to_owned(),
-            api_key: Some("key-0815".into()),
+            backoff: Duration::from_millis(1),
+            ..ModelConfig::new(profile)
         };
         Self { config, asked }
     }
@@ -43,9 +57,12 @@ impl Scripted {
 
 /// Reads one request and streams the answer, a few letters an event; without an
 /// answer it refuses.
-async fn converse(mut stream: TcpStream, answer: Option<String>) -> Value {
+async fn converse(
+    mut stream: TcpStream,
+    answer: impl FnOnce(&Value) -> Result<String, &'static str>,
+) -> Value {
     let mut bytes = Vec::new();
-    let body = loop {
+    let body: Value = loop {
         let mut piece = [0; 4096];
         let read = stream.read(&mut piece).await.unwrap();
         bytes.extend_from_slice(&piece[..read]);
@@ -69,11 +86,11 @@ async fn converse(mut stream: TcpStream, answer: Option<String>) -> Value {
             break serde_json::from_str(body).unwrap();
         }
     };
-    let response = match answer {
-        None => {
-            "HTTP/1.1 500 No\r\ncontent-length: 9\r\nconnection: close\r\n\r\nexhausted".to_owned()
+    let response = match answer(&body) {
+        Err(status) => {
+            format!("HTTP/1.1 {status}\r\ncontent-length: 9\r\nconnection: close\r\n\r\nexhausted")
         }
-        Some(answer) => {
+        Ok(answer) => {
             let letters: Vec<char> = answer.chars().collect();
             let events: String = letters
                 .chunks(40)

@@ -18,6 +18,7 @@ use super::{
     text::Table,
 };
 use crate::config::{Config, Model};
+use crate::model::ModelKey;
 
 /// Whether a part works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -196,8 +197,10 @@ fn model(model: Option<&Model>) -> Finding {
         );
     };
     let described = format!("{} at {}", model.model, model.base_url);
-    match &model.api_key_env {
-        Some(variable) if std::env::var_os(variable).is_none_or(|key| key.is_empty()) => {
+    match model.key_source() {
+        Some(ModelKey::Environment(variable))
+            if std::env::var_os(&variable).is_none_or(|key| key.is_empty()) =>
+        {
             Finding::new(
                 PART,
                 State::Failed,
@@ -205,6 +208,9 @@ fn model(model: Option<&Model>) -> Finding {
                     "{described}: the environment variable {variable} is not set; it is to hold the API key"
                 ),
             )
+        }
+        Some(key @ ModelKey::Vault(_)) => {
+            Finding::new(PART, State::Ok, format!("{described}, with the key {key}"))
         }
         _ => Finding::new(PART, State::Ok, described),
     }
@@ -272,6 +278,7 @@ mod tests {
             base_url: "http://localhost:1/v1".to_owned(),
             model: "m".to_owned(),
             api_key_env: Some("NEXUS_TEST_NO_SUCH_KEY".to_owned()),
+            ..Model::default()
         }));
         assert_eq!(finding.state, State::Failed);
         assert!(finding.message.contains("NEXUS_TEST_NO_SUCH_KEY"));

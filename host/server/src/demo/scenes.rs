@@ -43,6 +43,7 @@ impl Model {
             base_url: self.base_url.clone(),
             model: self.model.clone(),
             api_key_env: self.key.then(|| "NEXUS_MODEL_KEY".to_owned()),
+            ..config::Model::default()
         }
     }
 }

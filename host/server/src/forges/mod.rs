@@ -14,12 +14,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt as _;
-use nexus_forge::{Forge, ForgeId, Request};
+use nexus_forge::{Forge, ForgeId, OverBudget, Request};
 use nexus_manifest::{AgentName, Digest};
 use nexus_proto::v1;
 use nexus_proto::v1::forge::State;
 use nexus_runtime::{Generation, Runtime};
-use nexus_store::{CommitError, Store};
+use nexus_store::{Commit, CommitError, Store};
 
 pub(crate) use self::live::Live;
 pub(crate) use self::recover::OpenError;
@@ -53,6 +53,17 @@ pub(crate) enum Ensured {
     Forged(Arc<Live>),
 }
 
+/// Why a forge does not begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BeginError {
+    /// Its principal has forged enough for now.
+    #[error(transparent)]
+    OverBudget(OverBudget),
+    /// It can't be written down.
+    #[error("write down a forge")]
+    Commit(#[source] CommitError),
+}
+
 impl Forges {
     /// Ends what a dead host left running, forgets what is old, and is ready.
     pub(crate) async fn open(
@@ -72,12 +83,18 @@ impl Forges {
         })))
     }
 
-    /// Begins a forge. It runs to its end whoever listens. Not cancel-safe.
-    pub(crate) async fn begin(&self, request: Request) -> Result<Arc<Live>, CommitError> {
+    /// Begins a forge, which counts against what its principal may forge in an hour. It runs to its
+    /// end whoever listens. Not cancel-safe.
+    pub(crate) async fn begin(&self, request: Request) -> Result<Arc<Live>, BeginError> {
         let id = ForgeId::new();
         let record = record(id, &request);
         let inner = &self.0;
-        rows::write(&*inner.store, id, &record, &[]).await?;
+        let mut commit = Commit::new();
+        let admitted = inner.forge.admit(&request, &mut commit);
+        admitted.map_err(BeginError::OverBudget)?;
+        rows::put(&mut commit, id, &record, &[]);
+        let written = inner.store.commit(commit).await;
+        written.map_err(BeginError::Commit)?;
         let started = inner.forge.forge_as(id, request);
         let live = Arc::new(Live::new(id, record, started.stop));
         self.running().insert(id, Arc::clone(&live));
@@ -87,7 +104,7 @@ impl Forges {
     }
 
     /// The live agent, or the one forge that makes it: one that runs, or a new one. Not cancel-safe.
-    pub(crate) async fn ensure(&self, request: Request) -> Result<Ensured, CommitError> {
+    pub(crate) async fn ensure(&self, request: Request) -> Result<Ensured, BeginError> {
         let _ensuring = self.0.ensuring.lock().await;
         let there = || self.0.runtime.get(&request.agent);
         if let Some(generation) = there() {

@@ -37,11 +37,16 @@ pub(super) async fn write(
     events: &[v1::ForgeEvent],
 ) -> Result<(), CommitError> {
     let mut commit = Commit::new();
+    put(&mut commit, id, forge, events);
+    store.commit(commit).await.map(drop)
+}
+
+/// Adds the same to a commit.
+pub(super) fn put(commit: &mut Commit, id: ForgeId, forge: &v1::Forge, events: &[v1::ForgeEvent]) {
     commit.put(FORGES, id.as_bytes(), forge.encode_to_vec());
     for event in events {
         commit.put(EVENTS, key(id, event.sequence), event.encode_to_vec());
     }
-    store.commit(commit).await.map(drop)
 }
 
 pub(super) async fn read(store: &dyn Store, id: ForgeId) -> Result<Option<v1::Forge>, RowError> {

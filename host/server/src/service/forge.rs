@@ -17,7 +17,7 @@ use super::invocations::origin;
 use super::{Events, caller, unlocked};
 use crate::auth::{Caller, Role};
 use crate::fault::Fault;
-use crate::forges::{Ensured, Live};
+use crate::forges::{BeginError, Ensured, Live};
 use crate::host::Host;
 use crate::requests::{Answer, Requests, interrupted};
 use crate::{convert, names, paging};
@@ -80,7 +80,7 @@ impl ForgeService for Forging {
         let forges = host.forges.clone();
         let ensured = tokio::spawn(async move { forges.ensure(forging).await }).await;
         let ensured = ensured.map_err(|error| Fault::internal(&error))?;
-        let live = match ensured.map_err(|error| Fault::internal(&error))? {
+        let live = match ensured.map_err(not_begun)? {
             Ensured::There(generation) => {
                 return Ok(Response::new(v1::EnsureAgentResponse {
                     agent: Some(convert::agent(&generation)),
@@ -294,13 +294,25 @@ async fn begin(
     begun: Arc<OnceLock<Arc<Live>>>,
 ) -> Result<v1::Forge, Status> {
     let live = host.forges.begin(request).await;
-    let live = live.map_err(|error| Fault::internal(&error))?;
+    let live = live.map_err(not_begun)?;
     let forge = live.forge();
     begun.get_or_init(|| live);
     Ok(v1::Forge {
         name: forge.name,
         ..v1::Forge::default()
     })
+}
+
+fn not_begun(error: BeginError) -> Fault {
+    match error {
+        BeginError::OverBudget(over) => Fault::exhausted("FORGE_BUDGET", over.to_string())
+            .with("principal", over.principal.as_str())
+            .with("used", over.used.to_string())
+            .with("limit", over.limit.to_string())
+            .with("key", over.key)
+            .retry_after(over.again),
+        BeginError::Commit(error) => Fault::internal(&error),
+    }
 }
 
 fn forging(request: v1::ForgeAgentRequest, caller: &Caller) -> Result<ForgeRequest, Status> {
