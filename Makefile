@@ -3,7 +3,7 @@
 CARGO ?= cargo
 
 .DEFAULT_GOAL := help
-.PHONY: help wasm demo test soak lint bench fuzz
+.PHONY: help wasm demo test soak lint bench eval fuzz
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ lint: wasm ## Check format, lints, contracts and dependencies
 
 bench: wasm ## Measure; the numbers also go to target/bench.json
 	@scripts/bench.sh
+
+eval: wasm ## Have a model write 30 agents and try them; MODEL=name BASE_URL=http://.../v1 KEY_ENV=VARIABLE
+	@MODEL='$(MODEL)' BASE_URL='$(BASE_URL)' KEY_ENV='$(KEY_ENV)' scripts/eval.sh $(CASES)
 
 SECONDS ?= 20
 fuzz: ## Fuzz every target, SECONDS=20 each; TARGETS="url policy" for some

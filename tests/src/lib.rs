@@ -9,6 +9,7 @@ pub mod client;
 pub mod component;
 pub mod desk;
 pub mod disk;
+pub mod eval;
 pub mod guests;
 pub mod host;
 pub mod http;
