@@ -11,10 +11,17 @@ const THOUGHTS: [&str; 3] = ["</think>", "</thinking>", "</reasoning>"];
 /// and with the commas and comments forgiven that JSON does not have.
 pub(crate) fn object(answer: &str) -> Option<Value> {
     let answer = spoken(answer);
-    longest(answer).or_else(|| longest(&tidy(answer)))
+    let tidied = longest(&tidy(answer));
+    // Of an object that does not read as it is, a smaller one within it may.
+    let found = match (longest(answer), tidied) {
+        (Some(found), Some(tidied)) if tidied.0 > found.0 => Some(tidied),
+        (found, tidied) => found.or(tidied),
+    };
+    found.map(|(_, value)| value)
 }
 
-fn longest(text: &str) -> Option<Value> {
+/// The longest object, and how long it is.
+fn longest(text: &str) -> Option<(usize, Value)> {
     let mut found: Option<(usize, Value)> = None;
     let mut end = 0;
     for (place, _) in text.match_indices('{').take(PLACES) {
@@ -31,7 +38,7 @@ fn longest(text: &str) -> Option<Value> {
             found = Some((length, value));
         }
     }
-    found.map(|(_, value)| value)
+    found
 }
 
 /// The text without commas before a closing bracket and without comments, strings left as they are.
