@@ -50,7 +50,7 @@ fn failure(events: &[v1::ForgeEvent]) -> &str {
 /// `[forge]`, with the libraries that all hosts of these tests share.
 fn forge_table(lines: &str) -> String {
     let libraries = binary().with_file_name("forge-libraries");
-    format!("[forge]\nlibraries = {libraries:?}\n{lines}")
+    format!("[forge]\nlibraries = {libraries:?}\nprecompile_templates = false\n{lines}")
 }
 
 #[tokio::test(flavor = "multi_thread")]
