@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nexus_audit::EventKind;
 use nexus_manifest::Digest;
-use nexus_store::Commit;
+use nexus_store::{Commit, now_ms};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ use crate::approval::{Approval, State};
 use crate::book::End;
 use crate::edit::{Regate, Replacement};
 use crate::errors::Refusal;
-use crate::gate::{Inner, now_ms};
+use crate::gate::Inner;
 use crate::observer::Observer;
 use crate::permit::Grant;
 use crate::{ApprovalId, Nonce, RootOrigin, Vote, events, records, rendering, standing};
@@ -147,7 +147,7 @@ impl Inner {
             observer.waiting(&mut commit, &approval);
         }
         // On a task of its own: a question that is on its way to the disk can't be unasked half-way.
-        let landing = self.runtime.spawn(self.clone().land(commit, approval));
+        let landing = self.runtime.spawn(self.clone().write(commit));
         let landed = withdrawal.landing.insert(landing).await;
         withdrawal.landing = None;
         let landed = landed.unwrap_or_else(|error| Err(error.to_string()));
@@ -156,18 +156,23 @@ impl Inner {
             let _ = told.send(landed.clone());
         }
         if let Err(error) = landed {
+            self.landed(id);
             if !decided {
                 observer.resumed();
             }
             return Err(Refusal::Unavailable(error));
         }
+        // Who waits says so before anybody hears of the question or can answer it.
+        if !decided {
+            observer.asked(id);
+        }
+        self.announce(approval);
         if decided {
             withdrawal.armed = false;
             grant.approved(id);
             return Ok(Answered::Approved(Box::new(grant)));
         }
 
-        observer.asked(id);
         let end = answer.await.unwrap_or(End::Cancelled);
         observer.resumed();
         match end {
@@ -220,18 +225,21 @@ impl Inner {
         self.audit.append(commit, decided);
     }
 
-    /// Commits a question, and catches up if it was promoted from the queue before it was on disk.
-    async fn land(self: Arc<Self>, commit: Commit, approval: Approval) -> Result<(), String> {
-        let landed = self.store.commit(commit).await;
+    async fn write(self: Arc<Self>, commit: Commit) -> Result<(), String> {
+        let written = self.store.commit(commit).await;
+        written.map(drop).map_err(|error| error.to_string())
+    }
+
+    /// Tells of a question that is on disk and opens it to answers. Catches up if it was promoted from
+    /// the queue before.
+    fn announce(self: &Arc<Self>, approval: Approval) {
         let (id, queued) = (approval.id, approval.state == State::Queued);
-        self.landed(id);
-        landed.map_err(|error| error.to_string())?;
         // Nobody may be watching; that is no error.
         let _ = self.watchers.send(approval);
+        self.landed(id);
         if queued && self.book().is_shown(id) {
-            self.clone().promote(id).await;
+            self.runtime.spawn(self.clone().promote(id));
         }
-        Ok(())
     }
 
     fn landed(&self, id: ApprovalId) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use nexus_audit::{Audit, EventKind};
 use nexus_manifest::Digest;
@@ -224,7 +224,10 @@ impl Gate {
                 return Ok(Permit::new(grant));
             }
             Found::Deny(id) => return Err(Box::pin(self.inner.deny_standing(&grant, id)).await),
-            Found::Nothing(void) => self.inner.withdraw_grants(void),
+            Found::Nothing(void) => {
+                let why = "the agent asks for more than when it was given";
+                self.inner.withdraw_grants(void, why);
+            }
         }
         // Boxed: the way past a person is long, and most actions do not go it.
         let asked = grant.action.clone();
@@ -411,12 +414,4 @@ fn refusal_text(policies: &[String], errors: &[String]) -> String {
     } else {
         format!("forbidden by policy {}", policies.join(", "))
     }
-}
-
-/// Milliseconds since the epoch.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -9,10 +9,10 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{PoisonError, RwLock};
 
 use nexus_manifest::{AgentName, Digest, Manifest, Peer, PeerPermission, Permission};
-use nexus_store::{Commit, ReadError, Scan, Store, Table};
+use nexus_store::{Commit, ReadError, Scan, Store, Table, now_ms};
 use serde::{Deserialize, Serialize};
 
-use crate::gate::{Gate, now_ms};
+use crate::gate::Gate;
 use crate::question::Facts;
 use crate::{Action, ActionKind, Principal};
 
@@ -288,12 +288,14 @@ impl Gate {
         for place in agents.get(agent).into_iter().flat_map(HashMap::keys) {
             commit.delete(KNOWN, key(agent, place));
         }
+        self.void_grants(commit, agent, "its agent was removed");
     }
 
     /// Forgets what [`forget`](Self::forget) has removed.
     pub fn forgotten(&self, agent: &AgentName) {
         let agents = self.inner.known.0.write();
         agents.unwrap_or_else(PoisonError::into_inner).remove(agent);
+        self.grants_voided(agent);
     }
 }
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use nexus_audit::{Event, EventKind};
-use nexus_store::{Commit, CommitError};
+use nexus_manifest::AgentName;
+use nexus_store::{Commit, CommitError, now_ms};
 use serde_json::json;
 
 use super::rows::{self, GrantRow, StoredGrant};
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::approval::Approval;
 use crate::errors::{DecideError, QueryError, Refusal, RevokeError};
-use crate::gate::{Gate, Inner, now_ms};
+use crate::gate::{Gate, Inner};
 use crate::permit::Grant;
 use crate::{Action, Decision, GrantId, Principal, Verdict};
 
@@ -40,6 +41,29 @@ impl Gate {
             Ok(Err(error)) => Err(RevokeError::Unavailable(error.to_string())),
             Err(error) => Err(RevokeError::Unavailable(error.to_string())),
         }
+    }
+}
+
+impl Gate {
+    /// Adds to `commit` that no standing grant of this agent holds any longer: the agent is gone, or
+    /// somebody else's. To be followed by [`grants_voided`](Self::grants_voided) once it is durable.
+    pub fn void_grants(&self, commit: &mut Commit, agent: &AgentName, why: &str) {
+        for row in self.inner.ledger().of(agent) {
+            rows::remove(row.id, commit);
+            let event = event_of(EventKind::GrantDeleted, &row).outcome(why);
+            self.inner.audit.append(commit, event);
+        }
+    }
+
+    /// Forgets what [`void_grants`](Self::void_grants) has removed, and what was given meanwhile.
+    pub fn grants_voided(&self, agent: &AgentName) {
+        let late = self.inner.ledger().of(agent).into_iter().map(|row| row.id);
+        let late: Vec<GrantId> = late.collect();
+        for id in &late {
+            self.inner.ledger().remove(agent, *id);
+        }
+        self.inner
+            .withdraw_grants(late, "its agent is gone or somebody else's");
     }
 }
 
@@ -87,13 +111,12 @@ impl Inner {
     }
 
     /// Withdraws grants that have become void. They answer nothing whether or not that is recorded.
-    pub(crate) fn withdraw_grants(&self, void: Vec<GrantId>) {
+    pub(crate) fn withdraw_grants(&self, void: Vec<GrantId>, why: &'static str) {
         for id in void {
             let Some(gate) = self.this.upgrade() else {
                 return;
             };
             self.runtime.spawn(async move {
-                let why = "the agent asks for more than when it was given";
                 if let Err(error) = gate.drop_grant(id, None, why).await {
                     tracing::warn!(%id, %error, "a void grant could not be withdrawn");
                 }

@@ -144,6 +144,12 @@ impl Ledger {
         Found::Nothing(void)
     }
 
+    /// Those of one agent.
+    pub(crate) fn of(&self, agent: &AgentName) -> Vec<GrantRow> {
+        let held = self.agents.get(agent).into_iter().flatten();
+        held.map(|(_, held)| held.row.clone()).collect()
+    }
+
     /// Those whose time is over.
     pub(crate) fn expired(&self, now_ms: u64) -> Vec<GrantId> {
         self.agents

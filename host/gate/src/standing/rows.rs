@@ -85,6 +85,12 @@ impl StoredGrant {
     }
 }
 
+/// Adds to `commit` that a grant is no more, however it stands.
+pub(super) fn remove(id: GrantId, commit: &mut Commit) {
+    commit.delete(GRANTS, key(id));
+    commit.delete(SCOPES, key(id));
+}
+
 pub(crate) fn key(id: GrantId) -> Vec<u8> {
     id.to_string().into_bytes()
 }

@@ -387,6 +387,39 @@ async fn more_power_voids_what_was_given_for_less() {
 }
 
 #[tokio::test]
+async fn what_was_given_to_an_agent_ends_with_it_and_with_its_owner() {
+    for ends in ["removed", "taken over"] {
+        let dir = TempDir::new().unwrap();
+        let mut house = House::at(dir.path(), |_| ()).await;
+        let any = Remember {
+            any_component: true,
+            ..remember(1)
+        };
+        let yes = Decision::from(Verdict::Approve).remembered(any);
+        decided(&mut house, order(), yes).await;
+        assert!(!is_asked(&mut house, order()).await, "{ends}");
+        let agent = order().context.agent.clone();
+        let mut commit = nexus_store::Commit::new();
+        match ends {
+            "removed" => house.gate.forget(&mut commit, &agent),
+            _ => house.gate.void_grants(&mut commit, &agent, ends),
+        }
+        nexus_store::Store::commit(&*house.disk, commit)
+            .await
+            .unwrap();
+        match ends {
+            "removed" => house.gate.forgotten(&agent),
+            _ => house.gate.grants_voided(&agent),
+        }
+        assert_eq!(house.count(EventKind::GrantDeleted).await, 1, "{ends}");
+        assert!(is_asked(&mut house, order()).await, "{ends}");
+        drop(house);
+        let mut house = House::at(dir.path(), |_| ()).await;
+        assert!(is_asked(&mut house, order()).await, "{ends}, and a restart");
+    }
+}
+
+#[tokio::test]
 async fn grants_outlive_a_restart_and_a_damaged_one_asks() {
     let dir = TempDir::new().unwrap();
     {
