@@ -1,10 +1,15 @@
 //! Agents that call agents: with their own rights, on behalf of one person, in chains that end.
 
+use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+
+use http::StatusCode;
 use nexus_proto::v1;
 use nexus_proto::v1::Verdict;
 use nexus_proto::v1::approval::State;
 use nexus_proto::v1::invocation::{Outcome, State as Life};
-use nexus_tests::origin::Origin;
+use nexus_tests::host::binary;
+use nexus_tests::origin::{self, Origin};
 use nexus_tests::{Client, Host, guests, probe};
 use serde_json::{Value, json};
 
@@ -309,5 +314,45 @@ async fn while_a_callee_waits_for_a_person_its_callers_clock_stands() -> anyhow:
     let output = office.client.result(&waiting.name).await?;
     assert_eq!(Office::reply(&output)?[5]["error"], "expired", "{output}");
     assert!(office.market.received().is_empty());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_of_nobody_asks_nobody() -> anyhow::Result<()> {
+    // Between finding the peer and calling it, the worker reads a page, and the peer goes.
+    let host: Arc<OnceLock<(String, String)>> = Arc::default();
+    let known = host.clone();
+    let page = Origin::start(move |_| {
+        let removed = known.get().and_then(|(endpoint, token)| {
+            let mut remove = Command::new(binary());
+            remove.args(["agents", "remove", "callee"]);
+            remove
+                .env("NEXUS_ENDPOINT", endpoint)
+                .env("NEXUS_TOKEN", token);
+            remove.stderr(Stdio::null()).status().ok()
+        });
+        let removed = removed.is_some_and(|status| status.success());
+        origin::json(StatusCode::OK, &json!({ "removed": removed }))
+    })
+    .await?;
+    let running = Host::builder()
+        .config(&format!("[egress]\nprivate_origins = [{:?}]", page.url()))
+        .start()?;
+    host.set((running.endpoint().to_owned(), running.token().to_owned()))
+        .expect("it is set once");
+    let mut client = running.operator().await?;
+    client.deploy(&guests::component("callee")).await?;
+    let peer = r#"peer = { agent = "callee", class = "external" }"#;
+    let worker = probe::component("worker", &[&probe::http(&page.url()), peer]);
+    client.deploy(&worker).await?;
+
+    let mut steps = vec![json!({ "call": "bus.peer.find", "name": "callee", "as": "peer" })];
+    steps.extend(probe::exchange(&page.url(), "get", "/", &[]));
+    steps.push(json!({ "call": "bus.peer.call", "on": "peer", "input": greet(), "as": "reply" }));
+    steps.push(json!({ "call": "bus.pending.wait", "on": "reply" }));
+    let ended = client.invoke("worker", &json!(steps)).await?;
+    assert!(ended.approvals.is_empty(), "{ended:?}");
+    let output = client.result(&ended.name).await?;
+    assert_eq!(output[6]["error"], "not-found", "{output}");
     Ok(())
 }

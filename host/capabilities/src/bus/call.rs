@@ -95,11 +95,12 @@ impl From<Error> for Missed {
 
 impl Call {
     async fn attempt(&self) -> Result<Answer, Missed> {
-        let live = self.runtime.get(&self.peer);
-        let callee = live.as_deref().map(callee);
-        let tags = live.as_ref().map(|live| live.manifest.tags.clone());
-        let tags = tags.unwrap_or_default();
-        let mut payload = bus::call_payload(callee.as_ref(), &tags, &self.input);
+        // Nobody is asked about a call of nobody, and whoever takes the name meanwhile does not get it.
+        let Some(live) = self.runtime.get(&self.peer) else {
+            return Err(not_started(InvokeError::UnknownAgent(self.peer.clone())).into());
+        };
+        let callee = callee(&live);
+        let mut payload = bus::call_payload(Some(&callee), &live.manifest.tags, &self.input);
         let (context, labels) = (self.context.clone(), self.labels.clone());
         let action = bus::call_action(context, self.sequence, labels, &self.peer, payload.clone());
         self.watch.check(&action).map_err(failed)?;
@@ -109,10 +110,8 @@ impl Call {
             .check::<kind::BusCall>(action, &*self.observer)
             .await
             .map_err(refused)?;
-        let mut chain = self.chain.clone().led_by(permit.action().class);
-        if let Some(callee) = callee {
-            chain = chain.towards(callee.component);
-        }
+        let chain = self.chain.clone().led_by(permit.action().class);
+        let chain = chain.towards(callee.component);
         let mut input = self.input.clone();
         if permit.edited() {
             payload = permit.action().payload.clone();
