@@ -121,6 +121,8 @@ impl Request {
     /// This request as a person has edited it, with the secrets where the agent has put them.
     pub fn amended(&self, action: &Action) -> Result<Self, Error> {
         let mut request = Self::written(action)?;
+        // What was used or seen before is looked for in this answer as in any other.
+        request.watch = self.watch.clone();
         for placement in &self.placements {
             request.place(placement.clone())?;
         }
