@@ -1,6 +1,6 @@
 //! Permissions.
 
-use nexus_manifest::{Access, Manifest, Origin, Peer, Permission, PermissionDiff};
+use nexus_manifest::{Access, Class, Manifest, Origin, Peer, Permission, PermissionDiff};
 use nexus_proto::v1;
 
 /// What a manifest asks for, as data and as a line for people.
@@ -47,6 +47,7 @@ fn permission(permission: &Permission) -> v1::Permission {
                     values: rule.values.clone(),
                 })
                 .collect(),
+            at_least: at_least(http.class),
         }),
         Permission::Secret(secret) => Wire::Secret(v1::SecretPermission {
             secret: format!("secrets/{}", secret.name),
@@ -60,16 +61,29 @@ fn permission(permission: &Permission) -> v1::Permission {
                 Access::ReadWrite => v1::Access::ReadWrite,
             }
             .into(),
+            private: memory.private,
+            at_least: at_least(memory.class),
         }),
         Permission::Peer(peer) => Wire::Peer(v1::PeerPermission {
             peer: Some(match &peer.peer {
                 Peer::Agent(name) => v1::peer_permission::Peer::Agent(format!("agents/{name}")),
                 Peer::Tag(tag) => v1::peer_permission::Peer::Tag(tag.to_string()),
             }),
+            at_least: at_least(peer.class),
         }),
     };
     v1::Permission {
         display: permission.to_string(),
         permission: Some(wire),
     }
+}
+
+fn at_least(class: Option<Class>) -> i32 {
+    let class = match class {
+        None => v1::EffectClass::Unspecified,
+        Some(Class::Internal) => v1::EffectClass::Internal,
+        Some(Class::External) => v1::EffectClass::External,
+        Some(Class::Irreversible) => v1::EffectClass::Irreversible,
+    };
+    class.into()
 }
