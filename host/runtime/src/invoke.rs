@@ -246,6 +246,8 @@ impl Runtime {
             }
         }
         let running = Running(Arc::clone(&invocation));
+        // Nobody may be watching; that is no error.
+        let _ = inner.begun.send(running.clone());
         tokio::spawn(Self::run(
             generation,
             invocation,

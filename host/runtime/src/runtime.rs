@@ -121,6 +121,8 @@ pub(crate) struct Inner {
     /// One turn fewer than workers, for guests that compute for long.
     pub(crate) turns: Arc<Semaphore>,
     pub(crate) draining: AtomicBool,
+    /// Each invocation, as it begins.
+    pub(crate) begun: broadcast::Sender<Running>,
     seed_key: [u8; 64],
 }
 
@@ -194,6 +196,7 @@ impl Runtime {
             live: Live::new(),
             turns: Arc::new(Semaphore::new(workers.saturating_sub(1).max(1))),
             draining: AtomicBool::new(false),
+            begun: broadcast::channel(256).0,
             services,
             options,
             engines,
@@ -232,6 +235,11 @@ impl Runtime {
     /// Changes of agents from now on.
     pub fn watch(&self) -> broadcast::Receiver<AgentChange> {
         self.0.registry.watch()
+    }
+
+    /// Invocations that begin from now on.
+    pub fn watch_invocations(&self) -> broadcast::Receiver<Running> {
+        self.0.begun.subscribe()
     }
 
     /// How many invocations run or wait.

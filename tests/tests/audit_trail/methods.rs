@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::all;
 
 /// Methods that change nothing. What agents remember is private, so looking at it is recorded too.
-const READS: [&str; 27] = [
+const READS: [&str; 28] = [
     "AgentService.DiffGenerations",
     "AgentService.GetAgent",
     "AgentService.ListAgents",
@@ -33,6 +33,7 @@ const READS: [&str; 27] = [
     "InvocationService.GetInvocation",
     "InvocationService.ListInvocations",
     "InvocationService.WatchInvocation",
+    "InvocationService.WatchInvocations",
     "MemoryService.GetEntry",
     "MemoryService.ListEntries",
     "PolicyService.ExplainAction",

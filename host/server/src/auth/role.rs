@@ -82,6 +82,7 @@ pub const MATRIX: &[(&str, &[Role])] = &[
     ("/nexus.v1.InvocationService/GetInvocation", ALL),
     ("/nexus.v1.InvocationService/ListInvocations", ALL),
     ("/nexus.v1.InvocationService/WatchInvocation", ALL),
+    ("/nexus.v1.InvocationService/WatchInvocations", ALL),
     ("/nexus.v1.InvocationService/CancelInvocation", ALL),
     ("/nexus.v1.ApprovalService/ListApprovals", DECIDE),
     ("/nexus.v1.ApprovalService/GetApproval", DECIDE),

@@ -2,7 +2,7 @@
 
 use nexus_proto::v1::{
     CancelInvocationRequest, GetInvocationRequest, ListInvocationsRequest, WatchInvocationRequest,
-    invocation_event::Event,
+    WatchInvocationsRequest, invocation_event::Event,
 };
 
 use super::{
@@ -28,7 +28,17 @@ pub(crate) async fn run(
                 .into_inner();
             output.message(&invocation, view::full)?;
         }
-        Invocations::Watch { id } => return watch(&id, client, output).await,
+        Invocations::Watch { id: Some(id), .. } => return watch(&id, client, output).await,
+        Invocations::Watch { id: None, agent } => {
+            let request = WatchInvocationsRequest {
+                agent: super::filter("agents", &agent),
+            };
+            let events = client.invocations().watch_invocations(request).await?;
+            let mut events = events.into_inner();
+            while let Some(event) = events.message().await? {
+                output.next(&event, view::event_of)?;
+            }
+        }
         Invocations::Cancel { id, reason } => {
             let request = CancelInvocationRequest {
                 name: name("invocations", &id),

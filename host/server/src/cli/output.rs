@@ -55,7 +55,7 @@ impl Output {
     ) -> anyhow::Result<()> {
         match self.format {
             Format::Text => self.text(&text(message)),
-            Format::Json => write_out(&(harmless(&json::value(message)?.to_string()) + "\n")),
+            Format::Json => self.json_line(&json::value(message)?),
         }
     }
 
@@ -92,6 +92,11 @@ impl Output {
     /// JSON of the command's own making.
     pub(crate) fn json(&self, value: &Json) -> anyhow::Result<()> {
         write_out(&(harmless(&format!("{value:#}")) + "\n"))
+    }
+
+    /// JSON of the command's own making, on one line.
+    pub(crate) fn json_line(&self, value: &Json) -> anyhow::Result<()> {
+        write_out(&(harmless(&value.to_string()) + "\n"))
     }
 
     /// Text that is escaped already.

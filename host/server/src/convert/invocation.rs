@@ -1,6 +1,6 @@
 //! Invocations and what happens to them.
 
-use nexus_gate::Refusal;
+use nexus_gate::{InvocationId, Refusal};
 use nexus_proto::v1;
 use nexus_runtime::{Event, InvocationState, Level, Limit, Outcome, Record};
 
@@ -9,7 +9,7 @@ use super::timestamp;
 /// An invocation for the wire.
 pub(crate) fn invocation(record: &Record) -> v1::Invocation {
     v1::Invocation {
-        name: format!("invocations/{}", record.id),
+        name: name(record.id),
         agent: crate::names::of_agent(&record.agent),
         generation: record.generation,
         component_digest: record.component.to_string(),
@@ -24,6 +24,10 @@ pub(crate) fn invocation(record: &Record) -> v1::Invocation {
         end_time: record.ended_ms.map(timestamp),
         principal: record.principal.to_string(),
     }
+}
+
+fn name(id: InvocationId) -> String {
+    format!("invocations/{id}")
 }
 
 fn state(state: InvocationState) -> v1::invocation::State {
@@ -103,8 +107,9 @@ fn limit(limit: Limit) -> v1::exhausted::Limit {
     }
 }
 
-/// Something that happened, for a watcher. States come with the whole invocation.
+/// Something that happened to an invocation, for a watcher. States come with the whole of it.
 pub(crate) fn invocation_event(
+    id: InvocationId,
     event: Event,
     now_ms: u64,
     record: impl FnOnce() -> Record,
@@ -137,5 +142,6 @@ pub(crate) fn invocation_event(
     v1::InvocationEvent {
         event_time: Some(timestamp(time_ms)),
         event: Some(event),
+        invocation: name(id),
     }
 }

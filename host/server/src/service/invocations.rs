@@ -1,7 +1,9 @@
 //! `InvocationService`: calls of agents.
 
+use nexus_store::now_ms;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use nexus_audit::{Event as AuditEvent, EventKind};
 use nexus_gate::{InvocationId, RootOrigin};
 use nexus_manifest::AgentName;
@@ -9,10 +11,12 @@ use nexus_proto::v1;
 use nexus_proto::v1::invocation_service_server::InvocationService;
 use nexus_runtime::{Event, InvocationState, Invoke, InvokeError, Record, Running};
 use tokio::sync::broadcast::error::RecvError;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
 use tonic::{Code, Request, Response, Status};
 
 use super::{Events, caller};
-use crate::auth::{Caller, Role, now_ms};
+use crate::auth::{Caller, Role};
 use crate::fault::Fault;
 use crate::host::Host;
 use crate::{convert, names, paging, publish, requests};
@@ -130,12 +134,37 @@ impl InvocationService for Invocations {
         let caller = caller(&request)?;
         let record = self.visible(&request.get_ref().name, &caller).await?;
         let first =
-            convert::invocation_event(Event::State(record.state), now_ms(), || record.clone());
+            convert::invocation_event(record.id, Event::State(record.state), now_ms(), || {
+                record.clone()
+            });
         let Some(running) = self.host.runtime.running_invocation(&record.id) else {
             // It has ended: its last state is all there is.
             return Ok(Response::new(Box::pin(futures::stream::iter([Ok(first)]))));
         };
         Ok(Response::new(watch(running)))
+    }
+
+    type WatchInvocationsStream = Events<v1::InvocationEvent>;
+
+    async fn watch_invocations(
+        &self,
+        request: Request<v1::WatchInvocationsRequest>,
+    ) -> Result<Response<Self::WatchInvocationsStream>, Status> {
+        let caller = caller(&request)?;
+        let agent = names::agent_filter("agent", &request.get_ref().agent)?;
+        let begun = BroadcastStream::new(self.host.runtime.watch_invocations());
+        let wanted = move |running: &Running| {
+            let record = running.record();
+            may_see(&caller, &record) && agent.as_ref().is_none_or(|agent| *agent == record.agent)
+        };
+        let events = begun.flat_map_unordered(None, move |begun| match begun {
+            Ok(running) if wanted(&running) => watch(running),
+            Ok(_) => Box::pin(futures::stream::empty()),
+            Err(BroadcastStreamRecvError::Lagged(missed)) => {
+                Box::pin(futures::stream::iter([Err(lagged(missed).into())]))
+            }
+        });
+        Ok(Response::new(Box::pin(events)))
     }
 
     async fn cancel_invocation(
@@ -266,7 +295,7 @@ fn watch(running: Running) -> Events<v1::InvocationEvent> {
         .chain(now)
         .chain(asked.iter().copied().map(Event::Approval));
     let ready: Vec<_> = first
-        .map(|event| convert::invocation_event(event, now_ms(), || record.clone()))
+        .map(|event| convert::invocation_event(record.id, event, now_ms(), || record.clone()))
         .collect();
     let first = futures::stream::iter(ready.into_iter().map(Ok));
     let rest = (!ended).then_some((running, events, asked));
@@ -281,22 +310,21 @@ fn watch(running: Running) -> Events<v1::InvocationEvent> {
                     let wire = to_wire(event, &running);
                     Some((Ok(wire), (!ends).then_some((running, events, asked))))
                 }
-                Err(RecvError::Lagged(missed)) => {
-                    let message = format!("{missed} events were missed; watch again");
-                    Some((
-                        Err(Fault::new(Code::Aborted, "WATCH_LAGGED", message).into()),
-                        None,
-                    ))
-                }
+                Err(RecvError::Lagged(missed)) => Some((Err(lagged(missed).into()), None)),
                 Err(RecvError::Closed) => None,
             };
         }
     });
-    Box::pin(futures::StreamExt::chain(first, rest))
+    Box::pin(first.chain(rest))
+}
+
+fn lagged(missed: u64) -> Fault {
+    let message = format!("{missed} events were missed; watch again");
+    Fault::new(Code::Aborted, "WATCH_LAGGED", message)
 }
 
 fn to_wire(event: Event, running: &Running) -> v1::InvocationEvent {
-    convert::invocation_event(event, now_ms(), || running.record())
+    convert::invocation_event(running.id(), event, now_ms(), || running.record())
 }
 
 fn refuse(host: &Host, agent: &AgentName, error: InvokeError) -> Status {

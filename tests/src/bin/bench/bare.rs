@@ -64,6 +64,15 @@ impl InvocationService for Echo {
         Err(Status::unimplemented("bare"))
     }
 
+    type WatchInvocationsStream = Events;
+
+    async fn watch_invocations(
+        &self,
+        _: Request<v1::WatchInvocationsRequest>,
+    ) -> Result<Response<Events>, Status> {
+        Err(Status::unimplemented("bare"))
+    }
+
     async fn cancel_invocation(
         &self,
         _: Request<v1::CancelInvocationRequest>,

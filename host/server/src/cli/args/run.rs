@@ -117,10 +117,18 @@ pub(crate) enum Invocations {
         /// The invocation
         id: String,
     },
-    /// Follow one invocation to its end
+    /// Follow one invocation to its end, or all that begin from now on
     Watch {
-        /// The invocation
-        id: String,
+        /// The invocation; without it, those that begin from now on
+        id: Option<String>,
+        /// Only those of this agent
+        #[arg(
+            long,
+            conflicts_with = "id",
+            default_value = "",
+            hide_default_value = true
+        )]
+        agent: String,
     },
     /// Stop an invocation
     Cancel {

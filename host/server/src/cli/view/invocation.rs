@@ -48,6 +48,11 @@ pub(crate) fn list(invocations: &[Invocation]) -> String {
     table.to_string()
 }
 
+/// One thing that happened to one of several invocations, on one line with the invocation's name.
+pub(crate) fn event_of(happened: &InvocationEvent) -> String {
+    format!("{}  {}", line(id(&happened.invocation)), event(happened))
+}
+
 /// One thing that happened, on one line.
 pub(crate) fn event(event: &InvocationEvent) -> String {
     let what = match &event.event {
