@@ -17,6 +17,7 @@ pub mod model;
 pub mod origin;
 pub mod probe;
 pub mod raw;
+pub mod workshop;
 
 pub use amount::amount;
 pub use authority::Authority;

@@ -42,6 +42,6 @@ fn describe(path: &[String], text: &mut String) -> anyhow::Result<()> {
 fn every_command_is_there_and_says_in_a_line_what_it_does() -> anyhow::Result<()> {
     let mut text = String::new();
     describe(&[], &mut text)?;
-    assert_eq!(text, GOLDEN, "tests/teshelp.txt is to be\n{text}");
+    assert_eq!(text, GOLDEN, "tests/tests/cli/help.txt is to be\n{text}");
     Ok(())
 }

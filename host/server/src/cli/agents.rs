@@ -178,7 +178,7 @@ async fn source(agent: &str, client: &Client, output: &Output) -> anyhow::Result
 }
 
 /// Uploads a component in pieces.
-async fn deploy(
+pub(super) async fn deploy(
     file: &Path,
     accept: String,
     request_id: String,

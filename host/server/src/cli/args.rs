@@ -130,6 +130,8 @@ pub(crate) enum Command {
     Lock(Lock),
     /// Put a manifest into a component
     Pack(Pack),
+    /// Build and deploy a project on every save, and tell what its agent says
+    Dev(Dev),
 }
 
 const INVOKE_EXIT_CODES: &str = "\
@@ -188,6 +190,24 @@ pub(crate) struct Demo {
     /// Answer every question of the demo with yes
     #[arg(long)]
     pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dev {
+    /// The directory of an agent's cargo project
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
+    /// Call the agent with this JSON after every save
+    #[arg(long, value_name = "JSON")]
+    pub(crate) input: Option<String>,
+    /// Accept the permissions of this digest beforehand
+    #[arg(
+        long,
+        value_name = "DIGEST",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) accept: String,
 }
 
 #[derive(Debug, Args)]

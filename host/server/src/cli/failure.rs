@@ -36,7 +36,8 @@ pub(crate) fn report(error: &anyhow::Error) -> Exit {
     }
 }
 
-fn describe(error: &anyhow::Error) -> String {
+/// The error and its causes, as `report` writes them.
+pub(crate) fn describe(error: &anyhow::Error) -> String {
     let mut text = String::from("error: ");
     let mut separator = "";
     for cause in error.chain() {

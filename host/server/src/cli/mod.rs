@@ -8,6 +8,7 @@ mod approvals;
 pub(crate) mod args;
 pub(crate) mod audit;
 pub(crate) mod connection;
+mod dev;
 mod doctor;
 mod edit;
 mod examples;
@@ -107,6 +108,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Audit(command) => audit::run(command, &cli.global, &output).await,
         Command::Lock(command) => lock::run(command, &cli.global, &output).await,
         Command::Pack(arguments) => pack::run(&arguments, &output),
+        Command::Dev(arguments) => dev::run(arguments, &connect()?, &output).await,
     }
 }
 

@@ -10,6 +10,7 @@
 )]
 
 mod bare;
+mod dev;
 mod figure;
 mod forge;
 mod forging;
@@ -52,6 +53,7 @@ fn main() -> anyhow::Result<()> {
     run("hog", hog::measure)?;
     run("publish", publish::measure)?;
     run("forge", forge::measure)?;
+    run("dev", dev::measure)?;
     run("gate", gate::measure)?;
     run("swaps", swaps::measure)?;
 
