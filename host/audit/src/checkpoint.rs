@@ -1,9 +1,8 @@
 //! A signed statement of where the trail stood.
 
-use nexus_store::Position;
+use nexus_store::{Position, now_ms};
 use serde::{Deserialize, Serialize};
 
-use crate::event::now_ms;
 use crate::{SigningKey, VerifyingKey};
 
 /// What a signature says of a position. Each has a format of its own: where the trail stood must never

@@ -1,8 +1,8 @@
 //! What an event says.
 
+use nexus_store::now_ms;
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nexus_manifest::{AgentName, Digest};
 use serde::{Deserialize, Serialize};
@@ -257,12 +257,4 @@ impl Event {
     pub(crate) fn decode(record: &[u8]) -> Option<Self> {
         serde_json::from_slice(record).ok()
     }
-}
-
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        })
 }

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use nexus_store::{Commit, Position, link};
+use nexus_store::{Commit, Position, link, now_ms};
 
 use crate::checkpoint::Purpose;
-use crate::event::now_ms;
 use crate::trail::{CHECKPOINTS, Inner};
 use crate::{Audit, AuditError, Checkpoint, Event, EventKind, LOG};
 

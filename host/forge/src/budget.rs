@@ -8,10 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nexus_gate::Principal;
-use nexus_store::{Commit, ReadError, Scan, Store, Table};
+use nexus_store::{Commit, ReadError, Scan, Store, Table, now_ms};
 use serde::{Deserialize, Serialize};
-
-use crate::stages::now_ms;
 
 /// What principals have forged of late.
 pub const BUDGETS: Table = Table("forge-budgets");

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nexus_gate::{ApprovalId, Principal};
+pub(crate) use nexus_manifest::error_chain;
 use nexus_manifest::{AgentName, Digest};
 use nexus_runtime::{GenerationInfo, Runtime};
 use nexus_sandbox::Limits;
@@ -122,18 +123,6 @@ pub struct Started {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct CheckError(String);
-
-/// An error and its causes in one line.
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
 
 impl Forge {
     /// Opens the forge and begins, in the background, to prepare the templates and

@@ -6,13 +6,12 @@ use std::time::Duration;
 use nexus_audit::{Audit, Event, EventKind};
 use nexus_gate::Principal;
 use nexus_manifest::{AgentName, Digest};
-use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
+use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table, now_ms};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::build::BuiltBy;
-use crate::stages::now_ms;
 
 /// Settings of the forge.
 pub const FORGE: Table = Table("forge");

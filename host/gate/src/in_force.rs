@@ -3,12 +3,12 @@
 use std::sync::{Arc, PoisonError};
 
 use nexus_audit::{Event, EventKind};
-use nexus_store::{Commit, Store, Table};
+use nexus_store::{Commit, Store, Table, now_ms};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::errors::{OpenError, SetPolicyError};
-use crate::gate::{Gate, Inner, now_ms};
+use crate::gate::{Gate, Inner};
 use crate::policy::{Policy, PolicyVersion};
 use crate::{PolicyError, Principal};
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use nexus_audit::{Event, EventKind};
 use nexus_manifest::Digest;
-use nexus_store::{Commit, CommitError, Committed};
+use nexus_store::{Commit, CommitError, Committed, now_ms};
 
 use crate::approval::State;
 use crate::errors::{QueryError, StartError};
-use crate::gate::{Inner, Judged, MAX_ASKED_BYTES, now_ms};
+use crate::gate::{Inner, Judged, MAX_ASKED_BYTES};
 use crate::kind::Kind;
 use crate::known::Introduction;
 use crate::lock::Pass;

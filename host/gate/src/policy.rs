@@ -8,7 +8,7 @@ use cedar_policy::{
     Authorizer, Context, Decision, Effect, Entities, EntityId, EntityTypeName, EntityUid, PolicyId,
     PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
-use nexus_manifest::Digest;
+use nexus_manifest::{Digest, error_chain};
 use serde::{Deserialize, Serialize};
 
 use crate::EffectClass;
@@ -169,10 +169,10 @@ impl Policy {
 
     fn parse_here(text: &str) -> Result<Self, PolicyError> {
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA)
-            .map_err(|error| PolicyError::Syntax(chain(&error)))?;
+            .map_err(|error| PolicyError::Syntax(error_chain(&error)))?;
         let parsed: PolicySet = text
             .parse()
-            .map_err(|error: cedar_policy::ParseErrors| PolicyError::Syntax(chain(&error)))?;
+            .map_err(|error: cedar_policy::ParseErrors| PolicyError::Syntax(error_chain(&error)))?;
         if let Some(template) = parsed.templates().next() {
             return Err(PolicyError::Template(template.id().to_string()));
         }
@@ -435,16 +435,4 @@ impl Policy {
         )
         .map_err(|error| error.to_string())
     }
-}
-
-/// An error and all its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use nexus_audit::{Event, EventKind};
 use nexus_manifest::Digest;
-use nexus_store::{Commit, CommitError};
+use nexus_store::{Commit, CommitError, now_ms};
 
 use crate::approval::{Approval, State};
 use crate::book::End;
 use crate::errors::DecideError;
-use crate::gate::{Gate, Inner, now_ms};
+use crate::gate::{Gate, Inner};
 use crate::records::{self, Row, Stored};
 use crate::standing::GrantRow;
 use crate::{ApprovalId, Decision, Edit, Principal, Scope, SelfApproval, Verdict, Vote, events};

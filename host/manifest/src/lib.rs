@@ -18,6 +18,7 @@
 //! # Ok::<(), nexus_manifest::Error>(())
 //! ```
 
+mod chain;
 mod diff;
 mod digest;
 mod error;
@@ -32,6 +33,7 @@ mod schedule;
 mod schema;
 mod target;
 
+pub use chain::error_chain;
 pub use diff::PermissionDiff;
 pub use digest::{Digest, DigestError};
 pub use error::Error;

@@ -9,7 +9,7 @@ use nexus_gate::{Introductions, Payload, Permit, Principal, kind};
 use nexus_manifest::{AgentName, Digest, PermissionDiff};
 use nexus_store::{BlobError, BlobId, Commit, CommitError, ReadError, Scan};
 
-use crate::generation::{Entry, Generation};
+use crate::generation::Generation;
 use crate::invocation::milliseconds;
 use crate::prepare::{PrepareError, Prepared, blocking};
 use crate::registry::{
@@ -235,6 +235,12 @@ impl Runtime {
             }));
         self.0.services.audit.append(&mut commit, event);
         let gate = &self.0.services.gate;
+        let taken_over = row
+            .as_ref()
+            .is_some_and(|(_, row)| row.owner != publish.owner);
+        if taken_over {
+            gate.void_grants(&mut commit, &name, "its agent has another owner");
+        }
         let introductions = match publish.reviewed {
             true => gate.introduce(&mut commit, &name, generation.digest, &generation.manifest),
             false => Introductions::default(),
@@ -254,6 +260,9 @@ impl Runtime {
         }
 
         self.0.services.gate.introduced(introductions);
+        if taken_over {
+            self.0.services.gate.grants_voided(&name);
+        }
         self.serve(Arc::clone(&generation));
         self.0.registry.tell(name, Change::Published(number));
         self.collect(dropped).await;
@@ -382,186 +391,6 @@ impl Runtime {
         self.collect(kept).await;
         Ok(())
     }
-
-    /// Loads the current generation of every agent.
-    pub(crate) async fn load_all(&self) -> Result<(), ReadError> {
-        let rows = self.0.services.store.scan(AGENTS, Scan::default()).await?;
-        for (key, value) in rows {
-            let Some(name) = std::str::from_utf8(&key)
-                .ok()
-                .and_then(|name| name.parse::<AgentName>().ok())
-            else {
-                continue;
-            };
-            let loaded = match serde_json::from_slice::<AgentRow>(&value) {
-                Ok(row) => match self.info(&name, row.current).await {
-                    Ok(Some(info)) => self.reload(info, &row).await,
-                    Ok(None) => Err(PublishError::UnknownGeneration {
-                        agent: name.clone(),
-                        number: row.current,
-                    }),
-                    Err(error) => Err(error),
-                },
-                Err(_) => Err(PublishError::Damaged(name.clone())),
-            };
-            match loaded {
-                Ok(generation) => self.serve(Arc::new(generation)),
-                Err(error) => {
-                    let why = chain(&error);
-                    tracing::error!(agent = %name, error = why, "the agent can't be loaded");
-                    self.0.registry.set_broken(name, why);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Lets a generation answer, and brings its code to the other pools meanwhile.
-    fn serve(&self, generation: Arc<Generation>) {
-        self.0.registry.set(Arc::clone(&generation));
-        if generation.loaded.others.is_empty() {
-            return;
-        }
-        let runtime = self.clone();
-        tokio::task::spawn_blocking(move || {
-            let loaded = &generation.loaded;
-            let Some(artifact) = runtime.0.cache.get(&loaded.code) else {
-                // It was not kept; the first pool serves everybody.
-                return;
-            };
-            for (place, linker) in loaded.others.iter().zip(runtime.0.linkers.others()) {
-                let entry = artifact
-                    .load(linker.engine())
-                    .and_then(|native| Entry::new(linker, &native, &loaded.handler));
-                match entry {
-                    Ok(entry) => _ = place.set(entry),
-                    Err(error) => tracing::warn!(
-                        error = format!("{error:#}"),
-                        agent = %generation.agent(),
-                        "the agent runs from the first pool only"
-                    ),
-                }
-            }
-        });
-    }
-
-    async fn row(&self, agent: &AgentName) -> Result<Option<(Vec<u8>, AgentRow)>, PublishError> {
-        let bytes = self
-            .0
-            .services
-            .store
-            .get(AGENTS, agent.as_str().as_bytes())
-            .await;
-        let Some(bytes) = bytes.map_err(PublishError::Read)? else {
-            return Ok(None);
-        };
-        let row =
-            serde_json::from_slice(&bytes).map_err(|_| PublishError::Damaged(agent.clone()))?;
-        Ok(Some((bytes, row)))
-    }
-
-    async fn info(
-        &self,
-        agent: &AgentName,
-        number: u64,
-    ) -> Result<Option<GenerationInfo>, PublishError> {
-        let key = generation_key(agent, number);
-        let bytes = self
-            .0
-            .services
-            .store
-            .get(GENERATIONS, &key)
-            .await
-            .map_err(PublishError::Read)?;
-        bytes
-            .map(|bytes| {
-                serde_json::from_slice(&bytes).map_err(|_| PublishError::Damaged(agent.clone()))
-            })
-            .transpose()
-    }
-
-    /// Makes a stored generation ready again, from its artifact if that is there.
-    async fn reload(
-        &self,
-        info: GenerationInfo,
-        row: &AgentRow,
-    ) -> Result<Generation, PublishError> {
-        let component = self
-            .component(&info.digest)
-            .await
-            .map_err(PublishError::Blob)?;
-        let (_, digest, loaded) = self
-            .load(component)
-            .await
-            .map_err(|error| PublishError::Load(Box::new(error)))?;
-        Ok(Generation {
-            number: info.number,
-            digest,
-            manifest: Arc::clone(&loaded.manifest),
-            // Whoever published this generation, the agent is its owner's.
-            owner: row.owner.clone(),
-            created_ms: info.created_ms,
-            lineage: info.lineage,
-            reviewed: info.reviewed,
-            loaded: Arc::new(loaded),
-        })
-    }
-
-    /// Drops the oldest generations from the registry, and says which.
-    async fn prune(
-        &self,
-        commit: &mut Commit,
-        agent: &AgentName,
-        current: u64,
-    ) -> Result<Vec<GenerationInfo>, PublishError> {
-        // The current one is not among them yet.
-        let before = self.generations(agent).await.map_err(PublishError::Read)?;
-        let dropped: Vec<_> = before
-            .into_iter()
-            .skip(self.0.options.kept_generations.saturating_sub(1))
-            .collect();
-        for info in &dropped {
-            debug_assert!(info.number < current, "numbers count up");
-            commit.delete(GENERATIONS, generation_key(agent, info.number));
-        }
-        Ok(dropped)
-    }
-
-    /// Removes components and artifacts that no generation of any agent needs.
-    async fn collect(&self, dropped: Vec<GenerationInfo>) {
-        if dropped.is_empty() {
-            return;
-        }
-        // What is left behind costs space and nothing else.
-        let Ok(rows) = self
-            .0
-            .services
-            .store
-            .scan(GENERATIONS, Scan::default())
-            .await
-        else {
-            return;
-        };
-        let kept: Vec<GenerationInfo> = rows
-            .iter()
-            .filter_map(|(_, row)| serde_json::from_slice(row).ok())
-            .collect();
-        let runtime = self.clone();
-        blocking(move || {
-            for info in dropped {
-                if kept.iter().all(|kept| kept.digest != info.digest) {
-                    let blob = BlobId::from(info.digest.as_bytes());
-                    if let Err(error) = runtime.0.services.blobs.remove(&blob) {
-                        tracing::debug!(%error, component = %info.digest, "the component is left behind");
-                    }
-                }
-                if kept.iter().all(|kept| kept.code != info.code) {
-                    runtime.forget_code(&info.code);
-                }
-            }
-        })
-        .await;
-    }
 }
 
 fn expect(commit: &mut Commit, agent: &AgentName, row: Option<&(Vec<u8>, AgentRow)>) {
@@ -574,15 +403,4 @@ fn expect(commit: &mut Commit, agent: &AgentName, row: Option<&(Vec<u8>, AgentRo
 /// Rows are plain data with text keys, which always encode.
 fn encode<T: serde::Serialize>(row: &T) -> Vec<u8> {
     serde_json::to_vec(row).unwrap_or_default()
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use nexus_manifest::Violation;
+use nexus_manifest::{Violation, error_chain};
 use nexus_store::CommitError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -169,7 +169,7 @@ impl Fault {
         if causes.any(|error| matches!(error.downcast_ref(), Some(CommitError::Full))) {
             return Self::disk_full();
         }
-        tracing::error!(error = chain(cause), "internal error");
+        tracing::error!(error = error_chain(cause), "internal error");
         Self::new(
             Code::Internal,
             "INTERNAL",
@@ -214,16 +214,4 @@ fn cut(text: &mut String, bytes: usize) {
         text.truncate(text.floor_char_boundary(bytes));
         text.push('…');
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }

@@ -1,5 +1,6 @@
 //! The host as a whole: every part opened in order, wired once.
 
+use nexus_manifest::error_chain;
 use std::fs::{DirBuilder, File};
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -177,7 +178,7 @@ impl Host {
 fn check<E: std::error::Error + 'static>(part: &str, result: Result<(), E>) -> v1::Check {
     let (state, message) = match &result {
         Ok(()) => (v1::check::State::Ok, String::new()),
-        Err(error) => (v1::check::State::Missing, crate::fault::chain(error)),
+        Err(error) => (v1::check::State::Missing, error_chain(error)),
     };
     v1::Check {
         part: part.to_owned(),

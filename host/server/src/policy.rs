@@ -3,6 +3,7 @@
 //! The file is not watched: half of a policy, as an editor may leave it for a moment, can be a valid
 //! policy that forbids less. Whoever has finished it says so.
 
+use nexus_manifest::error_chain;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,7 +11,6 @@ use anyhow::Context as _;
 use nexus_gate::{Gate, Policy, PolicyChange, PolicyError, PolicySource, Principal};
 
 use crate::config::Config;
-use crate::fault::chain;
 
 /// The policy to start with, and where it comes from.
 pub(crate) fn at_start(config: &Config) -> anyhow::Result<(Policy, PolicySource)> {
@@ -69,14 +69,14 @@ impl HostPolicy {
         };
         let replaced = self.replace(file).await;
         if let Err(error) = &replaced {
-            *self.lock() = Some(chain(&**error));
+            *self.lock() = Some(error_chain(&**error));
         }
         match replaced {
             Ok(version) => {
                 tracing::info!(file = %file.display(), %version, "the policy was read again");
             }
             Err(error) => {
-                let why = chain(&*error);
+                let why = error_chain(&*error);
                 tracing::error!(
                     file = %file.display(),
                     error = why,

@@ -7,7 +7,7 @@ use nexus_forge::ReviewEnd;
 use nexus_gate::{
     Action, Approval, ApprovalId, Observer, Principal, Refusal, RootOrigin, StartError, kind,
 };
-use nexus_manifest::{AgentName, Digest};
+use nexus_manifest::{AgentName, Digest, error_chain};
 use nexus_runtime::{
     CompileError, Generation, PrepareError, Prepared, Publish, PublishError, Runtime, Succession,
 };
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{oneshot, watch};
 use tonic::Status;
 
-use crate::fault::{Fault, chain};
+use crate::fault::Fault;
 use crate::host::Host;
 use crate::names;
 
@@ -285,7 +285,7 @@ fn refuse_review(agent: &AgentName, refusal: &Refusal) -> Status {
 
 /// Why a component is refused, and what its author does about it.
 pub(crate) fn refuse_component(error: PrepareError) -> Status {
-    let message = chain(&error);
+    let message = error_chain(&error);
     match error {
         PrepareError::TooLarge { .. } => Fault::exhausted("COMPONENT_TOO_LARGE", message),
         PrepareError::Shape(_) | PrepareError::Package(_) => {
@@ -333,7 +333,7 @@ pub(crate) fn refuse_publish(error: PublishError) -> Status {
             "ListGenerations shows those that are kept",
         ),
         PublishError::NotPermitted(StartError::Unavailable(reason)) => Fault::not_recorded(reason)
-            .unwrap_or_else(|| Fault::unavailable("NOT_RECORDED", chain(&error))),
+            .unwrap_or_else(|| Fault::unavailable("NOT_RECORDED", error_chain(&error))),
         PublishError::Locked(locked) => Fault::locked(locked),
         PublishError::Widens(agent) => Fault::new(
             tonic::Code::Aborted,
@@ -341,7 +341,7 @@ pub(crate) fn refuse_publish(error: PublishError) -> Status {
             format!("{error}; look at it as it is now, and try again"),
         )
         .with("agent", agent.as_str()),
-        PublishError::NotPermitted(_) => Fault::precondition("PERMIT_VOID", chain(&error)),
+        PublishError::NotPermitted(_) => Fault::precondition("PERMIT_VOID", error_chain(&error)),
         _ => Fault::internal(&error),
     }
     .into()

@@ -12,13 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nexus_gate::Principal;
 use nexus_manifest::Digest;
-use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
+use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table, now_ms};
 use prost::Message;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tonic::{Code, Status};
 
-use crate::auth::now_ms;
 use crate::fault::Fault;
 
 const REQUESTS: Table = Table("requests");

@@ -1,6 +1,7 @@
 //! Letting go of what is old, when a checkpoint of the trail was made: nothing is asked of an idle
 //! host.
 
+use nexus_manifest::error_chain;
 use std::time::{Duration, Instant, SystemTime};
 
 use nexus_audit::{Audit, Retain};
@@ -24,10 +25,7 @@ pub(crate) fn keep(audit: Audit, vault: Vault, retain: Retain) {
                     let anchored = vault.anchor().await;
                     anchored
                         .inspect_err(|error| {
-                            tracing::warn!(
-                                error = crate::fault::chain(error),
-                                "the vault is not anchored"
-                            );
+                            tracing::warn!(error = error_chain(error), "the vault is not anchored");
                         })
                         .is_ok()
                 };
@@ -36,7 +34,7 @@ pub(crate) fn keep(audit: Audit, vault: Vault, retain: Retain) {
                     Ok(None) => break,
                     Err(error) => {
                         tracing::warn!(
-                            error = crate::fault::chain(&error),
+                            error = error_chain(&error),
                             "old audit records stay; the next checkpoint tries again"
                         );
                         break;
@@ -64,7 +62,7 @@ pub(crate) fn forget(runtime: Runtime, audit: &Audit, kept: Duration) {
                     .unwrap_or(SystemTime::UNIX_EPOCH);
                 if let Err(error) = runtime.forget_invocations(cutoff).await {
                     tracing::warn!(
-                        error = crate::fault::chain(&error),
+                        error = error_chain(&error),
                         "old invocations stay; the next hour tries again"
                     );
                 }

@@ -28,6 +28,7 @@
 
 mod blobs;
 mod chain;
+mod clock;
 mod commit;
 mod error;
 mod read;
@@ -36,6 +37,7 @@ mod store;
 
 pub use blobs::{BlobError, BlobId, Blobs};
 pub use chain::{GENESIS, link};
+pub use clock::now_ms;
 pub use commit::{Commit, Committed, Expectation, Log, Operation, Position, Table};
 pub use error::{CommitError, OpenError, ReadError};
 pub use read::{KeyValue, LogRecord, Scan};

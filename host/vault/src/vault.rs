@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use nexus_audit::{Audit, Event, EventKind};
 use nexus_manifest::SecretName;
-use nexus_store::{Commit, CommitError, Scan, Store};
+use nexus_store::{Commit, CommitError, Scan, Store, now_ms};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -425,10 +424,4 @@ fn info(name: SecretName, row: Row) -> SecretInfo {
         updated_ms: row.updated_ms,
         damaged: false,
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_millis() as u64)
 }

@@ -5,7 +5,7 @@ use super::plan::Plan;
 use crate::forge::Inner;
 use crate::records::Lineage;
 use crate::request::{Mode, Request};
-use crate::stages::now_ms;
+use nexus_store::now_ms;
 
 /// Where the component comes from: enough to build it again.
 pub(super) fn lineage(forge: &Inner, request: &Request, plan: &Plan, made: &Made) -> Lineage {

@@ -11,4 +11,4 @@ mod token;
 pub(crate) use layer::AuthLayer;
 pub use role::{MATRIX, Role, UnknownRole, roles_of};
 pub use token::{Caller, NewToken, TokenError, TokenInfo, Tokens};
-pub(crate) use token::{now_ms, token_id, write_private};
+pub(crate) use token::{token_id, write_private};

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nexus_audit::{Audit, Event, EventKind};
 use nexus_gate::{Approvers, Principal};
 use nexus_manifest::Digest;
-use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
+use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table, now_ms};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -356,13 +356,6 @@ fn id_of(hash: &[u8; 32]) -> String {
 /// The id of the token with this secret.
 pub(crate) fn token_id(secret: &str) -> String {
     id_of(Digest::of(secret.as_bytes()).as_bytes())
-}
-
-/// The present time, in milliseconds since the epoch.
-pub(crate) fn now_ms() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.as_millis() as u64)
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

@@ -1,5 +1,6 @@
 //! `nexus doctor`: what works on this machine, and how to mend the rest.
 
+use nexus_manifest::error_chain;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -98,7 +99,7 @@ fn configuration(file: Option<&Path>) -> (Config, Vec<Finding>) {
         ),
         Err(error) => (
             Config::default(),
-            vec![Finding::new(PART, State::Failed, chain(&error))],
+            vec![Finding::new(PART, State::Failed, error_chain(&error))],
         ),
     }
 }
@@ -118,11 +119,15 @@ async fn compiler(config: &Config) -> Finding {
         Err(error @ (toolchain::Error::NoCompiler { .. } | toolchain::Error::NoTarget { .. })) => {
             let message = format!(
                 "templates are forged without one, the modes source and model need it: {}",
-                chain(&error)
+                error_chain(&error)
             );
             Finding::new(PART, State::Missing, message)
         }
-        Err(error) => Finding::new(PART, State::Failed, format!("failed to {}", chain(&error))),
+        Err(error) => Finding::new(
+            PART,
+            State::Failed,
+            format!("failed to {}", error_chain(&error)),
+        ),
     }
 }
 
@@ -245,16 +250,6 @@ async fn host(global: &Global) -> Vec<Finding> {
         findings.push(Finding::new(PART, state, message.trim_end_matches(": ")));
     }
     findings
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -8,11 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use nexus_store::Position;
+use nexus_store::{Position, now_ms};
 use serde::{Deserialize, Serialize};
 use tower::Service;
 
-use crate::auth::now_ms;
 use crate::head::HEADER;
 
 /// Hosts that are remembered; the one that was not heard of for longest makes room.

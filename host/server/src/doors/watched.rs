@@ -1,5 +1,6 @@
 //! Streams that end with the token that opened them.
 
+use nexus_store::now_ms;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::auth::now_ms;
 use crate::fault::Fault;
 
 /// A body that ends with UNAUTHENTICATED as soon as its token does, and keeps its place until then.

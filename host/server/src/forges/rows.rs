@@ -2,11 +2,10 @@
 
 use nexus_forge::ForgeId;
 use nexus_proto::v1;
-use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
+use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table, now_ms};
 use prost::Message as _;
 
 use super::live::has_ended;
-use crate::auth::now_ms;
 
 /// The forges, by time.
 const FORGES: Table = Table("forges");

@@ -15,11 +15,9 @@ use std::time::Duration;
 use nexus_audit::{Audit, Event, EventKind};
 use nexus_gate::{Engaged, Gate, Lock};
 use nexus_runtime::Runtime;
-use nexus_store::{Commit, CommitError, ReadError, Store, Table};
+use nexus_store::{Commit, CommitError, ReadError, Store, Table, now_ms};
 use serde::Deserialize;
 use tokio::runtime::Handle;
-
-use crate::auth::now_ms;
 
 pub(crate) use file::{FILE, put as make_file};
 pub(crate) use socket::{Reply, SOCKET};

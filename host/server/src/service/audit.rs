@@ -1,6 +1,7 @@
 //! `AuditService`: the trail, with the bytes that a client needs to verify it alone.
 
 use nexus_audit::{Audit, AuditError};
+use nexus_manifest::error_chain;
 use nexus_proto::v1;
 use nexus_proto::v1::audit_service_server::AuditService;
 use tonic::{Code, Request, Response, Status};
@@ -135,7 +136,7 @@ impl Watch {
 
 fn unreadable(error: AuditError) -> Status {
     tracing::error!(
-        error = crate::fault::chain(&error),
+        error = error_chain(&error),
         "the audit trail does not answer"
     );
     Fault::new(

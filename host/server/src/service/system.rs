@@ -1,5 +1,6 @@
 //! `SystemService`: how the host is, and its tokens.
 
+use nexus_manifest::error_chain;
 use std::time::SystemTime;
 
 use nexus_gate::{Filter, Page, State};
@@ -10,7 +11,7 @@ use tonic::{Request, Response, Status};
 use super::caller;
 use crate::auth::{Role, TokenError, TokenInfo};
 use crate::convert::{from_duration, timestamp};
-use crate::fault::{Fault, chain};
+use crate::fault::Fault;
 use crate::host::Host;
 use crate::lock::Standing;
 use crate::{names, paging};
@@ -87,8 +88,14 @@ impl SystemService for System {
         let caller = caller(&request)?;
         let released = self.host.lock.release(caller.principal.as_str()).await;
         let standing = released.map_err(|error| {
-            tracing::error!(error = chain(&error), "the emergency lock is not lifted");
-            let message = format!("the emergency lock is engaged still: {}", chain(&error));
+            tracing::error!(
+                error = error_chain(&error),
+                "the emergency lock is not lifted"
+            );
+            let message = format!(
+                "the emergency lock is engaged still: {}",
+                error_chain(&error)
+            );
             Fault::new(tonic::Code::Aborted, "LOCK_NOT_LIFTED", message)
         })?;
         Ok(Response::new(lock(standing)))
