@@ -273,31 +273,6 @@ impl Runtime {
         }
     }
 
-    /// Invocations, the newest first, at most `limit` of them, from before
-    /// `before` if that is given. Those in memory and those stored.
-    pub async fn invocations(
-        &self,
-        before: Option<&InvocationId>,
-        limit: usize,
-    ) -> Result<Vec<Record>, ReadError> {
-        let mut live = self.0.live.all();
-        live.retain(|invocation| before.is_none_or(|before| invocation.facts.id < *before));
-        live.sort_unstable_by_key(|invocation| std::cmp::Reverse(invocation.facts.id));
-        live.truncate(limit);
-        let mut records: Vec<_> = live.iter().map(|invocation| invocation.record()).collect();
-        let stored = stored::list(self, before, limit).await?;
-        // What is in memory is newer than its row.
-        let known: HashSet<_> = records.iter().map(|record| record.id).collect();
-        records.extend(
-            stored
-                .into_iter()
-                .filter(|record| !known.contains(&record.id)),
-        );
-        records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
-        records.truncate(limit);
-        Ok(records)
-    }
-
     /// Asks every invocation to end, and says why.
     pub fn cancel_all(&self, reason: &str) {
         for invocation in self.0.live.all() {

@@ -10,7 +10,9 @@ use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
 use serde::{Deserialize, Serialize};
 
 use crate::invocation::{Invocation, InvocationState, Record, milliseconds};
+use crate::listing::Wanted;
 use crate::outcome::Outcome;
+use crate::prepare::blocking;
 use crate::runtime::Runtime;
 
 /// By id, which sorts by time.
@@ -197,12 +199,15 @@ pub(crate) async fn get(runtime: &Runtime, id: &InvocationId) -> Result<Option<R
     Ok(bytes.and_then(|bytes| read(runtime, &bytes)))
 }
 
-/// Rows before `before`, the newest first.
+/// At most `limit` rows before `before`, the newest first: those that are wanted with what is known
+/// of them. Ends with the `room`-th of these.
 pub(crate) async fn list(
     runtime: &Runtime,
+    wanted: &Wanted,
     before: Option<&InvocationId>,
     limit: usize,
-) -> Result<Vec<Record>, ReadError> {
+    room: usize,
+) -> Result<Vec<(InvocationId, Option<Record>)>, ReadError> {
     let scan = Scan {
         prefix: Vec::new(),
         after: before.map(|id| key(id).into_bytes()),
@@ -210,17 +215,42 @@ pub(crate) async fn list(
         reverse: true,
     };
     let rows = runtime.services().store.scan(ROWS, scan).await?;
-    Ok(rows
-        .iter()
-        .filter_map(|(_, bytes)| read(runtime, bytes))
-        .collect())
+    let (runtime, wanted) = (runtime.clone(), wanted.clone());
+    // Rows hold outputs, sealed: much to read and to open, and none of it on a worker.
+    let read = blocking(move || {
+        let mut found = Vec::with_capacity(rows.len());
+        let mut left = room;
+        for (key, bytes) in rows {
+            let Some(id) = id_of(&key) else { continue };
+            let row: Option<Row> = serde_json::from_slice(&bytes).ok();
+            let row = row.filter(|row| wanted.matches_record(&row.record));
+            let record = row.map(|row| opened(&runtime, row));
+            left -= usize::from(record.is_some());
+            found.push((id, record));
+            if left == 0 {
+                break;
+            }
+        }
+        found
+    });
+    Ok(read.await)
+}
+
+fn id_of(key: &[u8]) -> Option<InvocationId> {
+    std::str::from_utf8(key).ok()?.parse().ok()
 }
 
 fn read(runtime: &Runtime, bytes: &[u8]) -> Option<Record> {
+    let row = serde_json::from_slice(bytes).ok()?;
+    Some(opened(runtime, row))
+}
+
+/// What is known of the invocation of a row, its outcome with it.
+fn opened(runtime: &Runtime, row: Row) -> Record {
     let Row {
         mut record,
         outcome,
-    } = serde_json::from_slice(bytes).ok()?;
+    } = row;
     record.outcome = outcome.and_then(|sealed| {
         let sealed = hex::decode(sealed).ok()?;
         let bytes = runtime
@@ -230,7 +260,7 @@ fn read(runtime: &Runtime, bytes: &[u8]) -> Option<Record> {
             .ok()?;
         serde_json::from_slice(&bytes).ok()
     });
-    Some(record)
+    record
 }
 
 /// Why the rows of a dead process can't be closed.

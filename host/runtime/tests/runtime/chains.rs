@@ -1,6 +1,6 @@
 //! Agents that call agents.
 
-use nexus_runtime::Running;
+use nexus_runtime::{Record, Running, Wanted};
 
 use crate::guests::{LOG, NULL, agent, log};
 use crate::support::Host;
@@ -8,6 +8,14 @@ use crate::support::Host;
 fn calls(name: &str, peer: &str) -> bytes::Bytes {
     let config = format!("[config]\npeer = \"{peer}\"\n");
     agent(name, &config, LOG, &format!("{} {NULL}", log(1053, 3)))
+}
+
+async fn all(host: &Host, size: usize) -> Vec<Record> {
+    let listed = host
+        .runtime
+        .invocations(&Wanted::default(), None, size)
+        .await;
+    listed.unwrap().invocations
 }
 
 async fn said(running: &Running) -> Vec<String> {
@@ -22,7 +30,7 @@ async fn a_callee_knows_its_callers_and_a_circle_is_refused() {
     host.publish(calls("second", "first")).await;
     let first = host.start("first", "null").await;
     assert_eq!(said(&first).await, ["success"]);
-    let all = host.runtime.invocations(None, 10).await.unwrap();
+    let all = all(&host, 10).await;
     let second = all
         .iter()
         .find(|record| record.agent.as_str() == "second")
@@ -50,7 +58,7 @@ async fn a_chain_is_at_most_eight_agents_long() {
         .await;
     }
     said(&host.start("agent-1", "null").await).await;
-    let all = host.runtime.invocations(None, 20).await.unwrap();
+    let all = all(&host, 20).await;
     assert_eq!(all.len(), 8);
     let last = all
         .iter()
@@ -85,7 +93,7 @@ async fn a_callee_ends_with_its_caller() {
     host.publish(calls("caller", "waits")).await;
     let caller = host.start("caller", "null").await;
     let callee = loop {
-        let all = host.runtime.invocations(None, 10).await.unwrap();
+        let all = all(&host, 10).await;
         if let Some(callee) = all.iter().find(|record| record.agent.as_str() == "waits") {
             break host.runtime.running_invocation(&callee.id).unwrap();
         }

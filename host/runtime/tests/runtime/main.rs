@@ -6,6 +6,7 @@ mod chains;
 mod compiling;
 mod guests;
 mod limits;
+mod listing;
 mod outcomes;
 mod people;
 mod refused;

@@ -41,9 +41,18 @@ fn state(state: InvocationState) -> v1::invocation::State {
     }
 }
 
-/// The state of a filter, if one was given. No invocation of this host has diverged.
-pub(crate) fn invocation_state(filter: v1::invocation::State) -> Option<v1::invocation::State> {
-    (filter != v1::invocation::State::Unspecified).then_some(filter)
+/// The state of a filter, if one was given. `None`: one that no invocation of this host is in.
+pub(crate) fn invocation_state(filter: v1::invocation::State) -> Option<Option<InvocationState>> {
+    use v1::invocation::State;
+    Some(Some(match filter {
+        State::Unspecified => return Some(None),
+        State::Running => InvocationState::Running,
+        State::Waiting => InvocationState::Waiting,
+        State::Succeeded => InvocationState::Succeeded,
+        State::Failed => InvocationState::Failed,
+        State::Cancelled => InvocationState::Cancelled,
+        State::Diverged => return None,
+    }))
 }
 
 fn outcome(outcome: &Outcome) -> v1::invocation::Outcome {

@@ -9,7 +9,7 @@ use nexus_gate::{InvocationId, RootOrigin};
 use nexus_manifest::AgentName;
 use nexus_proto::v1;
 use nexus_proto::v1::invocation_service_server::InvocationService;
-use nexus_runtime::{Event, InvocationState, Invoke, InvokeError, Record, Running};
+use nexus_runtime::{Event, InvocationState, Invoke, InvokeError, Record, Running, Wanted};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;
@@ -88,41 +88,33 @@ impl InvocationService for Invocations {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let agent = names::agent_filter("agent", &request.agent)?;
-        let state = convert::invocation_state(request.state());
-        let wanted = |record: &Record| {
-            may_see(&caller, record)
-                && agent.as_ref().is_none_or(|agent| *agent == record.agent)
-                && state.is_none_or(|state| state == convert::invocation(record).state())
-        };
         let size = paging::size(request.page_size)?;
-        let mut before = match paging::after(&request.page_token)? {
+        let before: Option<InvocationId> = match paging::after(&request.page_token)? {
             Some(id) => Some(id.parse().map_err(|_| {
                 Fault::invalid("page_token", "use the next_page_token of the page before")
             })?),
             None => None,
         };
-        let mut invocations = Vec::new();
-        loop {
-            let batch = self.host.runtime.invocations(before.as_ref(), size).await;
-            let batch = batch.map_err(|error| Fault::internal(&error))?;
-            let Some(last) = batch.last().map(|record| record.id) else {
-                return Ok(Response::new(v1::ListInvocationsResponse {
-                    invocations,
-                    next_page_token: String::new(),
-                }));
-            };
-            for record in batch.iter().filter(|record| wanted(record)) {
-                invocations.push(convert::invocation(record));
-                if invocations.len() == size {
-                    let next_page_token = paging::token(&record.id.to_string());
-                    return Ok(Response::new(v1::ListInvocationsResponse {
-                        invocations,
-                        next_page_token,
-                    }));
-                }
-            }
-            before = Some(last);
-        }
+        let Some(state) = convert::invocation_state(request.state()) else {
+            // No invocation of this host has diverged.
+            return Ok(Response::new(v1::ListInvocationsResponse::default()));
+        };
+        let wanted = Wanted {
+            agent,
+            principal: (!caller.role.decides()).then(|| caller.principal.clone()),
+            state,
+        };
+        let listed = self
+            .host
+            .runtime
+            .invocations(&wanted, before.as_ref(), size)
+            .await
+            .map_err(|error| Fault::internal(&error))?;
+        let next = listed.next.map(|id| paging::token(&id.to_string()));
+        Ok(Response::new(v1::ListInvocationsResponse {
+            invocations: listed.invocations.iter().map(convert::invocation).collect(),
+            next_page_token: next.unwrap_or_default(),
+        }))
     }
 
     type WatchInvocationStream = Events<v1::InvocationEvent>;
