@@ -3,7 +3,7 @@
 //! Each value is looked for as it is, in base64 (both alphabets, at each of the three alignments) and
 //! in hexadecimal digits, and each of these in the bytes themselves and in what they are after
 //! URL- and JSON-unescaping. Decoding the haystack rather than encoding the needle finds a value
-//! whichever of its characters were escaped.
+//! whichever of its characters were escaped; it is decoded once for all values.
 //!
 //! Values that were split over neighbouring fields are found where the fields, put together in their
 //! order, hold one. What is not found: a value in pieces in another order or with something between
@@ -16,15 +16,18 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use memchr::memmem;
 use zeroize::Zeroizing;
 
+use crate::escapes::Escapes;
+
 /// Shorter values are not looked for: they stand in ordinary text by chance.
 pub const MIN_LENGTH: usize = 8;
 
 /// Looks for a set of secrets.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Scanner {
     needles: Vec<Needle>,
 }
 
+#[derive(Clone)]
 struct Needle {
     name: String,
     /// The shapes that are compared byte by byte.
@@ -33,11 +36,8 @@ struct Needle {
     hex: Zeroizing<Vec<u8>>,
 }
 
-/// Bytes as a decoder would see them, each with the place it came from.
-struct View {
-    bytes: Zeroizing<Vec<u8>>,
-    starts: Vec<usize>,
-}
+/// Where a secret stands, and its name.
+type Found<'a> = (Range<usize>, &'a str);
 
 impl Scanner {
     /// The name of a secret that stands in the fields when they are put together in their order.
@@ -69,14 +69,14 @@ impl Scanner {
             for field in fields.iter() {
                 joined.extend_from_slice(field);
             }
-            let ranges = self.ranges(&joined);
+            let found_at = self.search(&joined);
             let mut at = 0;
             for field in fields.iter_mut() {
                 let (start, end) = (at, at + field.len());
                 at = end;
-                if ranges
+                if found_at
                     .iter()
-                    .any(|range| range.start < end && start < range.end)
+                    .any(|(range, _)| range.start < end && start < range.end)
                 {
                     **field = format!("[secret:{name}]").into_bytes();
                 }
@@ -86,11 +86,31 @@ impl Scanner {
         found
     }
 
-    fn ranges(&self, bytes: &[u8]) -> Vec<Range<usize>> {
-        self.needles
-            .iter()
-            .flat_map(|needle| needle.ranges(bytes))
-            .collect()
+    /// Every place where a secret stands, in the bytes or in what they mean to a decoder.
+    fn search(&self, bytes: &[u8]) -> Vec<Found<'_>> {
+        let mut found = self.exact(bytes);
+        for escapes in Escapes::ALL {
+            let Some(meant) = escapes.decode(bytes) else {
+                continue;
+            };
+            let there = self.exact(&meant);
+            let ranges: Vec<_> = there.iter().map(|(range, _)| range.clone()).collect();
+            let written = escapes.written(bytes, &ranges);
+            found.extend(
+                written
+                    .into_iter()
+                    .zip(there.into_iter().map(|(_, name)| name)),
+            );
+        }
+        found
+    }
+
+    fn exact(&self, bytes: &[u8]) -> Vec<Found<'_>> {
+        let mut found = Vec::new();
+        for needle in &self.needles {
+            needle.each(bytes, |range| found.push((range, needle.name.as_str())));
+        }
+        found
     }
 
     /// Adds a value that `name` stands for. Values under [`MIN_LENGTH`] bytes are left out.
@@ -125,23 +145,21 @@ impl Scanner {
 
     /// The name of a secret that stands in the bytes in one of its shapes.
     pub fn find(&self, bytes: &[u8]) -> Option<&str> {
+        if self.is_empty() {
+            return None;
+        }
+        let decoded = Escapes::ALL.map(|escapes| escapes.decode(bytes));
+        let mut views = vec![bytes];
+        views.extend(decoded.iter().flatten().map(|view| view.as_slice()));
         self.needles
             .iter()
-            .find(|needle| !needle.ranges(bytes).is_empty())
+            .find(|needle| views.iter().any(|view| needle.is_in(view)))
             .map(|needle| needle.name.as_str())
     }
 
     /// The bytes with every secret replaced by `[secret:NAME]`, if there was one.
     pub fn redact(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut found: Vec<(Range<usize>, &str)> = Vec::new();
-        for needle in &self.needles {
-            found.extend(
-                needle
-                    .ranges(bytes)
-                    .into_iter()
-                    .map(|range| (range, needle.name.as_str())),
-            );
-        }
+        let mut found = self.search(bytes);
         if found.is_empty() {
             return None;
         }
@@ -162,28 +180,25 @@ impl Scanner {
 }
 
 impl Needle {
-    fn ranges(&self, bytes: &[u8]) -> Vec<Range<usize>> {
-        let mut out = self.search(bytes);
-        for decode in [unescape_url, unescape_json] {
-            let Some(view) = decode(bytes) else { continue };
-            out.extend(self.search(&view.bytes).into_iter().map(|range| {
-                view.starts[range.start]..view.starts.get(range.end).copied().unwrap_or(bytes.len())
-            }));
-        }
-        out
+    fn is_in(&self, bytes: &[u8]) -> bool {
+        self.exact
+            .iter()
+            .any(|shape| memmem::find(bytes, shape).is_some())
+            || find_ignoring_case(bytes, &self.hex, 0).is_some()
     }
 
-    fn search(&self, bytes: &[u8]) -> Vec<Range<usize>> {
-        let mut out = Vec::new();
+    /// Tells of each place where one of its shapes stands.
+    fn each(&self, bytes: &[u8], mut found: impl FnMut(Range<usize>)) {
         for shape in &self.exact {
-            out.extend(memmem::find_iter(bytes, shape.as_slice()).map(|at| at..at + shape.len()));
+            for at in memmem::find_iter(bytes, shape.as_slice()) {
+                found(at..at + shape.len());
+            }
         }
-        out.extend(
-            find_ignoring_case(bytes, &self.hex)
-                .into_iter()
-                .map(|at| at..at + self.hex.len()),
-        );
-        out
+        let mut from = 0;
+        while let Some(at) = find_ignoring_case(bytes, &self.hex, from) {
+            from = at + self.hex.len();
+            found(at..from);
+        }
     }
 }
 
@@ -198,92 +213,16 @@ fn aligned(engine: &impl base64::Engine, value: &[u8], alignment: usize) -> Zero
     Zeroizing::new(text.as_bytes()[first..last].to_vec())
 }
 
-fn find_ignoring_case(bytes: &[u8], hex: &[u8]) -> Vec<usize> {
+fn find_ignoring_case(bytes: &[u8], hex: &[u8], mut from: usize) -> Option<usize> {
     // Both cases of the first digit, then a comparison: a text is seldom made of hex digits.
     let (low, high) = (hex[0], hex[0].to_ascii_uppercase());
-    let mut out = Vec::new();
-    let mut from = 0;
-    while let Some(at) = memchr::memchr2(low, high, &bytes[from..]).map(|at| from + at) {
-        match bytes.get(at..at + hex.len()) {
-            Some(window) if window.eq_ignore_ascii_case(hex) => {
-                out.push(at);
-                from = at + hex.len();
-            }
-            Some(_) => from = at + 1,
-            None => break,
+    loop {
+        let at = from + memchr::memchr2(low, high, bytes.get(from..)?)?;
+        if bytes.get(at..at + hex.len())?.eq_ignore_ascii_case(hex) {
+            return Some(at);
         }
+        from = at + 1;
     }
-    out
-}
-
-/// `%XX` and `+`, if there are any.
-fn unescape_url(bytes: &[u8]) -> Option<View> {
-    memchr::memchr2(b'%', b'+', bytes)?;
-    Some(view(bytes, |rest| match rest {
-        [b'%', high, low, ..] => Some(([digit(*high)? << 4 | digit(*low)?].to_vec(), 3)),
-        [b'+', ..] => Some((vec![b' '], 1)),
-        _ => None,
-    }))
-}
-
-/// Backslash escapes of a JSON string, if there are any.
-fn unescape_json(bytes: &[u8]) -> Option<View> {
-    memchr::memchr(b'\\', bytes)?;
-    Some(view(bytes, |rest| {
-        let [b'\\', kind, tail @ ..] = rest else {
-            return None;
-        };
-        let plain = |byte: u8| Some((vec![byte], 2));
-        match kind {
-            b'"' | b'\\' | b'/' => plain(*kind),
-            b'b' => plain(8),
-            b'f' => plain(12),
-            b'n' => plain(b'\n'),
-            b'r' => plain(b'\r'),
-            b't' => plain(b'\t'),
-            b'u' => {
-                let first = code_unit(tail)?;
-                let second = match tail.get(4..6) {
-                    Some(b"\\u") if (0xd800..0xdc00).contains(&first) => code_unit(&tail[6..]),
-                    _ => None,
-                };
-                let units: Vec<u16> = std::iter::once(first).chain(second).collect();
-                Some((
-                    String::from_utf16(&units).ok()?.into_bytes(),
-                    6 * units.len(),
-                ))
-            }
-            _ => None,
-        }
-    }))
-}
-
-/// Decodes what `escape` knows (the bytes meant, and how many were written) and keeps the rest.
-fn view(bytes: &[u8], escape: impl Fn(&[u8]) -> Option<(Vec<u8>, usize)>) -> View {
-    let mut out = Zeroizing::new(Vec::with_capacity(bytes.len()));
-    let mut starts = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let special = matches!(bytes[at], b'%' | b'+' | b'\\');
-        let (meant, written) = special
-            .then(|| escape(&bytes[at..]))
-            .flatten()
-            .unwrap_or_else(|| (vec![bytes[at]], 1));
-        starts.extend(std::iter::repeat_n(at, meant.len()));
-        out.extend_from_slice(&meant);
-        at += written;
-    }
-    View { bytes: out, starts }
-}
-
-fn code_unit(digits: &[u8]) -> Option<u16> {
-    digits.get(..4)?.iter().try_fold(0u16, |unit, byte| {
-        Some(unit << 4 | u16::from(digit(*byte)?))
-    })
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).map(|digit| digit as u8)
 }
 
 #[cfg(test)]

@@ -6,8 +6,10 @@
 //! nothing happens. What has no permit is named for the operator: [`operator_egress`], and the
 //! `operator_` functions of [`memory::Memory`].
 
+mod beside;
 pub mod bus;
 mod error;
+mod escapes;
 pub mod http;
 pub mod leak;
 pub mod memory;

@@ -9,6 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use serde_json::Value;
 
 use crate::Error;
+use crate::beside::{SMALL, beside};
 use crate::leak::Scanner;
 
 /// The secrets that one invocation had put into requests. Clones share one list.
@@ -21,38 +22,35 @@ pub struct Watch(Arc<Watched>);
 struct Watched {
     /// Most invocations use no secret, and pay no more than this.
     any: AtomicBool,
-    scanner: Mutex<Scanner>,
+    /// Whoever searches holds the list, not the lock: others add to it meanwhile.
+    scanner: Mutex<Arc<Scanner>>,
 }
 
 impl Watch {
     /// Adds a value that `name` stands for.
     pub fn add(&self, name: &str, value: &[u8]) {
-        self.scanner().add(name, value);
+        Arc::make_mut(&mut self.lock()).add(name, value);
         self.0.any.store(true, Ordering::Release);
     }
 
     /// Lets go of the values. For when the invocation has ended and nothing comes out of it any more.
     pub fn forget(&self) {
         self.0.any.store(false, Ordering::Release);
-        *self.scanner() = Scanner::default();
+        *self.lock() = Arc::default();
     }
 
     /// The text without the secrets, if there was one in it.
     pub fn redact(&self, text: &str) -> Option<String> {
-        if !self.any() {
-            return None;
-        }
-        let clean = self.scanner().redact(text.as_bytes())?;
+        let clean = self.scanner()?.redact(text.as_bytes())?;
         Some(String::from_utf8_lossy(&clean).into_owned())
     }
 
     /// A JSON text without the secrets, if there was one in it: `Err` with the secret's name if it
     /// can't be taken out, because it stood in pieces or the rest is no JSON.
     pub fn redact_json(&self, text: &str) -> Result<Option<String>, String> {
-        if !self.any() {
+        let Some(scanner) = self.scanner() else {
             return Ok(None);
-        }
-        let scanner = self.scanner();
+        };
         let clean = scanner
             .redact(text.as_bytes())
             .map(|clean| String::from_utf8_lossy(&clean).into_owned());
@@ -70,49 +68,59 @@ impl Watch {
     }
 
     /// Refuses an action that carries a secret in its target or anywhere in its payload.
-    pub fn check(&self, action: &Action) -> Result<(), Error> {
-        if !self.any() {
+    pub async fn check(&self, action: &Action) -> Result<(), Error> {
+        let Some(scanner) = self.scanner() else {
             return Ok(());
-        }
-        let scanner = self.scanner();
-        let mut texts = Vec::new();
-        leaves(&action.payload.fields, &mut texts);
-        let fields = || {
-            let parts = action.payload.parts.iter().map(|part| part.bytes.as_ref());
-            [action.target.as_bytes()]
-                .into_iter()
-                .chain(texts.iter().map(|text| text.as_bytes()))
-                .chain(parts)
         };
-        let found = fields()
-            .find_map(|bytes| scanner.find(bytes))
-            .or_else(|| scanner.find_joined(fields()));
-        let found = found.or_else(|| {
-            action.payload.parts.iter().find_map(|part| {
-                let body = pieces(&part.bytes);
-                scanner.find_joined(body.iter().map(Vec::as_slice))
-            })
-        });
-        match found {
-            Some(name) => Err(carried(name)),
-            None => Ok(()),
+        let parts = action.payload.parts.iter();
+        let size = parts.map(|part| part.bytes.len()).sum();
+        if size <= SMALL {
+            return check(&scanner, action);
         }
+        let action = action.clone();
+        beside(size, move || check(&scanner, &action)).await
     }
 
-    /// Works with the scanner, if there is anything to look for.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&Scanner) -> T) -> Option<T> {
-        self.any().then(|| work(&self.scanner()))
+    /// Whether there is nothing to look for.
+    pub fn is_empty(&self) -> bool {
+        !self.0.any.load(Ordering::Acquire)
     }
 
-    fn any(&self) -> bool {
-        self.0.any.load(Ordering::Acquire)
+    /// What there is to look for, if anything.
+    pub(crate) fn scanner(&self) -> Option<Arc<Scanner>> {
+        (!self.is_empty()).then(|| self.lock().clone())
     }
 
-    fn scanner(&self) -> MutexGuard<'_, Scanner> {
+    fn lock(&self) -> MutexGuard<'_, Arc<Scanner>> {
         self.0
             .scanner
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn check(scanner: &Scanner, action: &Action) -> Result<(), Error> {
+    let mut texts = Vec::new();
+    leaves(&action.payload.fields, &mut texts);
+    let fields = || {
+        let parts = action.payload.parts.iter().map(|part| part.bytes.as_ref());
+        [action.target.as_bytes()]
+            .into_iter()
+            .chain(texts.iter().map(|text| text.as_bytes()))
+            .chain(parts)
+    };
+    let found = fields()
+        .find_map(|bytes| scanner.find(bytes))
+        .or_else(|| scanner.find_joined(fields()));
+    let found = found.or_else(|| {
+        action.payload.parts.iter().find_map(|part| {
+            let body = pieces(&part.bytes);
+            scanner.find_joined(body.iter().map(Vec::as_slice))
+        })
+    });
+    match found {
+        Some(name) => Err(carried(name)),
+        None => Ok(()),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Effects from outside: real store, vault and gate, servers on loopback that record what reaches them.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
+#[path = "effects/beside.rs"]
+mod beside;
 #[path = "effects/house.rs"]
 mod house;
 #[path = "effects/http.rs"]

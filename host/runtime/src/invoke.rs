@@ -300,7 +300,7 @@ impl Runtime {
         let outcome = runtime
             .guarded(&invocation, runtime.run_guest(loaded, state, Some(input)))
             .await;
-        let outcome = outcome.without(&invocation.watch);
+        let outcome = outcome.cleaned(&invocation.watch).await;
         let outcome = checked(outcome, generation.manifest.output.as_ref(), &loaded.limits);
         if invocation.is_stored() {
             runtime.store_end(&invocation, &outcome).await;

@@ -5,6 +5,10 @@ use nexus_gate::Refusal;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limits::Limit;
+use crate::prepare::blocking;
+
+/// Outcomes of more bytes are searched for secrets beside the workers.
+const SEARCHED_HERE: usize = 64 << 10;
 
 /// How an invocation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,9 +55,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// As [`without`](Self::without); a large one is searched beside the workers.
+    pub(crate) async fn cleaned(self, watch: &Watch) -> Self {
+        if watch.is_empty() || self.weight() <= SEARCHED_HERE {
+            return self.without(watch);
+        }
+        let watch = watch.clone();
+        blocking(move || self.without(&watch)).await
+    }
+
     /// The same without the secrets that the invocation had put into requests. An answer that holds
     /// one in pieces, or is no JSON without it, is none.
-    pub(crate) fn without(self, watch: &Watch) -> Self {
+    fn without(self, watch: &Watch) -> Self {
         let clean = |text: String| watch.redact(&text).unwrap_or(text);
         match self {
             Self::Success(output) => match watch.redact_json(&output) {

@@ -276,7 +276,7 @@ async fn check<K: nexus_gate::Kind>(state: &mut State, call: &Call) -> Result<Pe
         labels.extend(private(state, call.space()));
     }
     let action = call.action(state.context().clone(), sequence, labels);
-    state.watch().check(&action).map_err(failed)?;
+    state.watch().check(&action).await.map_err(failed)?;
     let gate = state.services().gate.clone();
     let permit = gate
         .check::<K>(action, &*state.observer())

@@ -94,7 +94,7 @@ async fn reveal(state: &mut State, name: SecretName, reason: String) -> Result<S
     let reveal = Reveal::new(name, reason).map_err(failed)?;
     let sequence = state.next_sequence();
     let action = reveal.action(state.context().clone(), sequence, state.labels());
-    state.watch().check(&action).map_err(failed)?;
+    state.watch().check(&action).await.map_err(failed)?;
     let permit = services
         .gate
         .check::<kind::SecretReveal>(action, &*state.observer())

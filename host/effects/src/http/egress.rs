@@ -24,6 +24,7 @@ use super::placement::{Filled, fill};
 use super::request::Request;
 use super::response::Response;
 use crate::Error;
+use crate::beside::beside;
 use crate::error::idempotency_key;
 use crate::leak::Scanner;
 
@@ -155,9 +156,8 @@ impl Egress {
             scanner.add(name, value);
             request.watch.add(name, value);
         }
-        request.search(&scanner)?;
-        let watched = request.watch.with(|scanner| request.search(scanner));
-        watched.unwrap_or(Ok(()))?;
+        request.search_beside(Arc::new(scanner.clone())).await?;
+        request.search_watched().await?;
         let read = action.class == EffectClass::Read;
         let key = idempotency_key(action);
 
@@ -229,11 +229,15 @@ impl Egress {
             })
         })?;
         let mut response = Response::new(&head, body);
-        let mut redacted = response.redact(&scanner);
-        redacted |= request
-            .watch
-            .with(|scanner| response.redact(scanner))
-            .unwrap_or(false);
+        let watched = request.watch.scanner().unwrap_or_default();
+        let mut redacted = false;
+        if !(scanner.is_empty() && watched.is_empty()) {
+            (response, redacted) = beside(response.size(), move || {
+                let redacted = response.redact(&scanner) | response.redact(&watched);
+                (response, redacted)
+            })
+            .await;
+        }
         Ok(Exchanged {
             response,
             address,

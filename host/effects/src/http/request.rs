@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::headers;
 use super::placement::{self, Place, Placement};
 use crate::Error;
+use crate::beside::beside;
 use crate::leak::Scanner;
 use crate::show::show;
 use crate::watch::{Watch, carried, pieces};
@@ -65,12 +66,29 @@ impl Request {
                 watch.add(secret.name().as_str(), secret.expose().as_bytes());
             }
         }
-        watch.check(action)?;
-        watch.with(|scanner| self.search(scanner)).unwrap_or(Ok(()))
+        watch.check(action).await?;
+        self.search_watched().await
+    }
+
+    /// Refuses what carries a secret that the invocation had put into requests.
+    pub(super) async fn search_watched(&self) -> Result<(), Error> {
+        match self.watch.scanner() {
+            Some(scanner) => self.search_beside(scanner).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses what carries one of these secrets.
+    pub(super) async fn search_beside(&self, scanner: Arc<Scanner>) -> Result<(), Error> {
+        if scanner.is_empty() {
+            return Ok(());
+        }
+        let request = self.clone();
+        beside(self.size(), move || request.search(&scanner)).await
     }
 
     /// Refuses what carries a secret, in one field or over several.
-    pub(super) fn search(&self, scanner: &Scanner) -> Result<(), Error> {
+    fn search(&self, scanner: &Scanner) -> Result<(), Error> {
         let joined = self.joined();
         let found = self
             .supplied()
@@ -322,6 +340,11 @@ impl Request {
             .iter()
             .find(|(other, _)| other == name)
             .map(|(_, value)| value.as_slice())
+    }
+
+    /// How many bytes of the agent's it is made of.
+    pub fn size(&self) -> usize {
+        self.supplied().map(<[u8]>::len).sum()
     }
 
     /// Every text and byte that comes from the agent.

@@ -62,6 +62,13 @@ impl Response {
         found
     }
 
+    /// How many bytes it is made of.
+    pub fn size(&self) -> usize {
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| name.len() + value.len());
+        headers.sum::<usize>() + self.body.len()
+    }
+
     /// What the audit keeps of it.
     pub fn digest(&self) -> Digest {
         let status = self.status.to_be_bytes();
