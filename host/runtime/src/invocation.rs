@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
 use crate::clock::{Deadline, EventClock};
+use crate::held::Holdings;
 use crate::limits::HostLimits;
 use crate::live::Home;
 use crate::log::{Level, Log, LogLine, Stream};
@@ -121,6 +122,7 @@ pub(crate) struct Invocation {
     pub(crate) facts: Facts,
     pub(crate) home: Home,
     pub(crate) meter: Meter,
+    pub(crate) holdings: Holdings,
     pub(crate) deadline: Deadline,
     pub(crate) clock: EventClock,
     created_at: SystemTime,
@@ -172,6 +174,7 @@ impl Invocation {
             facts,
             home: Home::here(),
             meter: Meter::new(limits.cpu),
+            holdings: Holdings::new(limits.held_bytes),
             deadline: Deadline::new(now, wall),
             clock: EventClock::new(now, created_at),
             created_at,

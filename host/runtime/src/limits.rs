@@ -24,6 +24,9 @@ pub struct HostLimits {
     pub handles: usize,
     /// Bytes that one call passes to the host.
     pub host_call_bytes: usize,
+    /// Bytes that the host holds for an invocation at a time, beside its memory: requests that are
+    /// being put together or under way, inputs of calls, and answers that were not taken.
+    pub held_bytes: usize,
     /// Calls of capabilities.
     pub host_calls: u64,
     /// Bytes of log, standard output and standard error; what is beyond is
@@ -58,6 +61,7 @@ impl Default for HostLimits {
             memories: 8,
             handles: 1_024,
             host_call_bytes: 4 << 20,
+            held_bytes: 64 << 20,
             host_calls: 100_000,
             log_bytes: 1 << 20,
             input_bytes: 3 << 20,
@@ -104,6 +108,8 @@ pub enum Limit {
     Handles,
     /// [`HostLimits::host_call_bytes`].
     HostCallBytes,
+    /// [`HostLimits::held_bytes`].
+    HeldBytes,
     /// [`HostLimits::host_calls`].
     HostCalls,
     /// [`HostLimits::output_bytes`].
@@ -123,6 +129,7 @@ impl Limit {
             Self::Instances => "instances",
             Self::Handles => "handles",
             Self::HostCallBytes => "host_call_bytes",
+            Self::HeldBytes => "held_bytes",
             Self::HostCalls => "host_calls",
             Self::Output => "output",
             Self::Stack => "stack",
@@ -140,6 +147,7 @@ impl fmt::Display for Limit {
             Self::Instances => "core instances",
             Self::Handles => "handles",
             Self::HostCallBytes => "bytes passed in one call",
+            Self::HeldBytes => "bytes held by the host",
             Self::HostCalls => "capability calls",
             Self::Output => "output bytes",
             Self::Stack => "call stack",

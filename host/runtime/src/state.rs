@@ -11,6 +11,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtx;
 
 use crate::chain::Chain;
+use crate::held::Held;
 use crate::invocation::{Invocation, Progress};
 use crate::limits::{HostLimits, Limit, Limiter};
 use crate::log::{Level, escape};
@@ -101,6 +102,14 @@ impl State {
             }
             None => Err(exhausted(Limit::HostCalls)),
         }
+    }
+
+    /// To be called for every byte of the guest's that stays with the host after a call, and for
+    /// what comes for the guest while it does something else.
+    ///
+    /// Fails once the host would hold more than it may for one invocation; the error ends the guest.
+    pub fn hold(&self, bytes: usize) -> wasmtime::Result<Held> {
+        Held::new(Arc::clone(&self.invocation), bytes)
     }
 
     /// The number of the next action. Each is used once, in the guest's order.

@@ -205,6 +205,8 @@ pub struct Runtime {
     pub instances: u32,
     /// Bytes of linear memory of one invocation.
     pub memory_bytes: u64,
+    /// Bytes that the host holds for one invocation beside that: requests, calls and answers.
+    pub held_bytes: usize,
     /// Processor milliseconds of one invocation.
     pub cpu_ms: u64,
     /// Wall milliseconds of one invocation; waiting for a person does not count.
@@ -401,6 +403,7 @@ impl Default for Runtime {
             workers: 0,
             instances: 1000,
             memory_bytes: 128 << 20,
+            held_bytes: 64 << 20,
             cpu_ms: 10_000,
             wall_ms: 300_000,
             concurrency_per_agent: 512,

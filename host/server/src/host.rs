@@ -271,6 +271,7 @@ fn runtime_options(config: &Config, data_dir: &Path) -> nexus_runtime::Options {
             .allow_unsandboxed(config.forge.allow_unsandboxed),
         limits: HostLimits {
             memory: set.memory_bytes,
+            held_bytes: set.held_bytes,
             cpu: Duration::from_millis(set.cpu_ms),
             wall: Duration::from_millis(set.wall_ms),
             concurrent_per_agent: set.concurrency_per_agent,

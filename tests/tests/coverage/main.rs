@@ -305,10 +305,14 @@ async fn a_handle_gives_no_more_than_the_methods_and_paths_of_its_permission() -
         ("post", "/v1/price", Some("forbidden")),
         ("delete", "/v1/price", Some("forbidden")),
     ] {
-        let steps = probe::exchange(&url, method, target, &[]);
+        let mut steps = probe::exchange(&url, method, target, &[]);
+        if method != "get" {
+            // Such a request is not even begun.
+            steps.truncate(2);
+        }
         let output = client.output("narrow", &json!(steps)).await?;
         assert_eq!(
-            output[3]["error"].as_str(),
+            output[steps.len() - 1]["error"].as_str(),
             expected,
             "{method} {target}: {output}"
         );

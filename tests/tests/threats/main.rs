@@ -16,6 +16,7 @@ mod flows;
 mod forging;
 mod guests;
 mod headers;
+mod held;
 #[path = "../../../host/gate/tests/gate/house.rs"]
 #[expect(dead_code, reason = "the gate's own tests use the rest of it")]
 mod house;

@@ -7,7 +7,8 @@ use nexus_effects::{Watch, bus};
 use nexus_gate::{Callee, Context, Finish, Label, Observer, kind};
 use nexus_manifest::{AgentName, Digest};
 use nexus_runtime::{
-    Chain, ChainError, Generation, Invoke, InvokeError, Outcome, Running, Runtime, Services, State,
+    Chain, ChainError, Generation, Held, Invoke, InvokeError, Outcome, Running, Runtime, Services,
+    State,
 };
 use serde_json::json;
 
@@ -17,6 +18,13 @@ use crate::task::Task;
 
 /// The peer's output or failure, or why there is neither.
 pub(super) type Answer = Result<Result<String, Failure>, Error>;
+
+/// An answer, counted as held until the guest has it; or what ends the guest.
+pub(super) type Ended = wasmtime::Result<(Answer, Held)>;
+
+/// How often the host has the input of a call: as the guest gave it, in the action, and on its way to
+/// the peer.
+pub(super) const COPIES: usize = 3;
 
 /// Ends the callee when the caller no longer waits for it.
 struct Waiting(Running);
@@ -31,14 +39,20 @@ impl Drop for Waiting {
 const ATTEMPTS: usize = 16;
 
 /// Starts a call beside the guest.
-pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<Answer> {
+pub(super) fn start(
+    state: &mut State,
+    peer: AgentName,
+    input: String,
+    mut held: Held,
+) -> Task<Ended> {
     let sequence = state.next_sequence();
     if let Some(rehearsal) = state.rehearsal() {
         let (context, labels) = (state.context().clone(), state.labels());
         let payload = bus::call_payload(None, &[], &input);
         let action = bus::call_action(context, sequence, labels, &peer, payload);
         rehearsal.plan(&action);
-        return Task::spawn(std::future::ready(Ok(Ok(rehearsal.answer(&peer)))));
+        let answer = Ok(Ok(rehearsal.answer(&peer)));
+        return Task::spawn(std::future::ready(Ok((answer, held))));
     }
     let call = Call {
         services: state.services().clone(),
@@ -53,17 +67,19 @@ pub(super) fn start(state: &mut State, peer: AgentName, input: String) -> Task<A
         input,
     };
     Task::spawn(async move {
-        for _ in 1..ATTEMPTS {
-            // What the gate has let through is one component; another one is judged on its own.
-            match call.attempt().await {
-                Err(Missed::Replaced) => {}
-                Err(Missed::Failed(error)) => return Err(error),
-                Ok(answer) => return answer,
-            }
-        }
-        let reason = format!("{} is replaced again and again", call.peer);
-        Err(Error::Unavailable(reason))
+        let answer = call.answer().await;
+        drop(call);
+        held.resize(size(&answer))?;
+        Ok((answer, held))
     })
+}
+
+fn size(answer: &Answer) -> usize {
+    match answer {
+        Ok(Ok(output)) => output.len(),
+        Ok(Err(failure)) => failure.code.len() + failure.message.len(),
+        Err(_) => 0,
+    }
 }
 
 /// A call of a peer, as the guest asked for it.
@@ -94,6 +110,19 @@ impl From<Error> for Missed {
 }
 
 impl Call {
+    async fn answer(&self) -> Answer {
+        for _ in 1..ATTEMPTS {
+            // What the gate has let through is one component; another one is judged on its own.
+            match self.attempt().await {
+                Err(Missed::Replaced) => {}
+                Err(Missed::Failed(error)) => return Err(error),
+                Ok(answer) => return answer,
+            }
+        }
+        let reason = format!("{} is replaced again and again", self.peer);
+        Err(Error::Unavailable(reason))
+    }
+
     async fn attempt(&self) -> Result<Answer, Missed> {
         // Nobody is asked about a call of nobody, and whoever takes the name meanwhile does not get it.
         let Some(live) = self.runtime.get(&self.peer) else {
@@ -103,7 +132,7 @@ impl Call {
         let mut payload = bus::call_payload(Some(&callee), &live.manifest.tags, &self.input);
         let (context, labels) = (self.context.clone(), self.labels.clone());
         let action = bus::call_action(context, self.sequence, labels, &self.peer, payload.clone());
-        self.watch.check(&action).map_err(failed)?;
+        self.watch.check(&action).await.map_err(failed)?;
         let permit = self
             .services
             .gate

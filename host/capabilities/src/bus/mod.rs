@@ -22,7 +22,7 @@ pub struct Peer {
 
 /// A call in the host's hands.
 pub struct Pending {
-    task: Task<call::Answer>,
+    task: Task<call::Ended>,
 }
 
 impl Host for State {
@@ -89,7 +89,8 @@ impl HostPeer for State {
     ) -> wasmtime::Result<Result<Resource<Pending>, Error>> {
         self.host_call()?;
         let peer = self.table.get(&peer)?.name.clone();
-        let task = call::start(self, peer, input);
+        let held = self.hold(call::COPIES * input.len())?;
+        let task = call::start(self, peer, input, held);
         Ok(Ok(self.table.push(Pending { task })?))
     }
 
@@ -108,7 +109,10 @@ impl HostPending for State {
         let mut pending = self.table.delete(pending)?;
         let answer = pending.task.wait().await;
         self.waited();
-        Ok(answer.unwrap_or_else(|| Err(lost())))
+        Ok(match answer.transpose()? {
+            Some((answer, _held)) => answer,
+            None => Err(lost()),
+        })
     }
 
     async fn drop(&mut self, pending: Resource<Pending>) -> wasmtime::Result<()> {

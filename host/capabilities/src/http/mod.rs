@@ -4,7 +4,7 @@ mod request;
 
 use nexus_effects::http as egress;
 use nexus_gate::{Label, Refusal, kind};
-use nexus_runtime::State;
+use nexus_runtime::{Held, State};
 use wasmtime::component::Resource;
 
 use crate::bindings::nexus::agent::http::{Host, HostOrigin, HostPending, Method, Response};
@@ -22,8 +22,11 @@ pub struct Origin {
 
 /// A request in the host's hands.
 pub struct Pending {
-    task: Task<Result<egress::Response, Error>>,
+    task: Task<Ended>,
 }
+
+/// The answer, counted as held until the guest has it; or what ends the guest.
+type Ended = wasmtime::Result<Result<(egress::Response, Option<Held>), Error>>;
 
 impl Host for State {}
 
@@ -61,8 +64,19 @@ impl HostOrigin for State {
             Ok(target) => target,
             Err(error) => return Ok(Err(Error::Invalid(format!("{error}")))),
         };
-        let request = egress::Request::new(origin, request::method(method), target);
-        Ok(Ok(self.table.push(Request { inner: request })?))
+        let method = request::method(method);
+        let manifest = &self.context().manifest;
+        let allowed = manifest
+            .http(&origin)
+            .any(|grant| grant.methods.contains(&method));
+        // What it may not send need not be put together.
+        if !allowed {
+            let reason = format!("the manifest does not allow {method} to {origin}");
+            return Ok(Err(not_granted(self, "http", origin.as_str(), reason)));
+        }
+        let inner = egress::Request::new(origin, method, target);
+        let held = self.hold(inner.size())?;
+        Ok(Ok(self.table.push(Request { inner, held })?))
     }
 
     async fn drop(&mut self, origin: Resource<Origin>) -> wasmtime::Result<()> {
@@ -80,8 +94,8 @@ impl HostPending for State {
         let mut pending = self.table.delete(pending)?;
         let ended = pending.task.wait().await;
         self.waited();
-        Ok(match ended {
-            Some(Ok(response)) => Ok(Response {
+        Ok(match ended.transpose()? {
+            Some(Ok((response, _held))) => Ok(Response {
                 status: response.status,
                 headers: response.headers,
                 body: response.body.into(),
@@ -104,20 +118,24 @@ impl HostPending for State {
 }
 
 /// Takes a request through the gate and out of the host, beside the guest.
-fn start(state: &mut State, mut request: egress::Request) -> Pending {
+fn start(state: &mut State, request: Request) -> Pending {
+    let Request {
+        inner: mut request,
+        mut held,
+    } = request;
     let sequence = state.next_sequence();
     let action = request.action(state.context().clone(), sequence, state.labels());
     if let Some(rehearsal) = state.rehearsal() {
         let (origin, method) = (request.origin(), request.method());
         let mut grants = state.context().manifest.http(origin);
         let answer = if grants.any(|grant| grant.allows(method, request.target())) {
-            Ok(rehearsed::response(&rehearsal, &request, &action))
+            Ok((rehearsed::response(&rehearsal, &request, &action), None))
         } else {
             let reason = format!("the manifest does not allow {method} {}", action.target);
             Err(not_granted(state, "http", origin.as_str(), reason))
         };
         return Pending {
-            task: Task::spawn(std::future::ready(answer)),
+            task: Task::spawn(std::future::ready(Ok(answer))),
         };
     }
     let services = state.services().clone();
@@ -125,27 +143,36 @@ fn start(state: &mut State, mut request: egress::Request) -> Pending {
     let labeller = state.labeller();
     let watch = state.watch().clone();
     let task = Task::spawn(async move {
-        request
-            .screen(&action, &services.vault, &watch)
-            .await
-            .map_err(failed)?;
-        let permit = services
-            .gate
-            .check::<kind::Http>(action, &*observer)
-            .await
-            .map_err(refused)?;
-        drop(observer);
-        // A person may have put another request in its place: that one is sent, or none.
-        let request = match permit.edited() {
-            true => request.amended(permit.action()).map_err(failed)?,
-            false => request,
+        let sent = async {
+            held.in_turn(request.screen(&action, &services.vault, &watch))
+                .await
+                .map_err(failed)?;
+            let permit = services
+                .gate
+                .check::<kind::Http>(action, &*observer)
+                .await
+                .map_err(refused)?;
+            drop(observer);
+            // A person may have put another request in its place: that one is sent, or none.
+            let request = match permit.edited() {
+                true => request.amended(permit.action()).map_err(failed)?,
+                false => request,
+            };
+            let sent = services.egress.send(permit, request, &services.vault);
+            let sent = held.in_turn(sent).await;
+            // Whatever comes from outside may carry instructions, and an error can tell of it, too.
+            if !matches!(sent, Err(nexus_effects::Error::Refused(_))) {
+                labeller.add([Label::Untrusted]);
+            }
+            sent.map_err(failed)
         };
-        let sent = services.egress.send(permit, request, &services.vault).await;
-        // Whatever comes from outside may carry instructions, and an error can tell of it, too.
-        if !matches!(sent, Err(nexus_effects::Error::Refused(_))) {
-            labeller.add([Label::Untrusted]);
+        match sent.await {
+            Ok(response) => {
+                held.resize(response.size())?;
+                Ok(Ok((response, Some(held))))
+            }
+            Err(error) => Ok(Err(error)),
         }
-        sent.map_err(failed)
     });
     Pending { task }
 }

@@ -3,7 +3,7 @@
 use nexus_effects::http as egress;
 use nexus_effects::http::{Place, Placement};
 use nexus_manifest as manifest;
-use nexus_runtime::State;
+use nexus_runtime::{Held, State};
 use wasmtime::component::Resource;
 
 use super::Pending;
@@ -15,6 +15,19 @@ use crate::vault::Secret;
 /// What the guest has said so far. Nothing has left.
 pub struct Request {
     pub(super) inner: egress::Request,
+    pub(super) held: Held,
+}
+
+impl Request {
+    /// Does what the guest asked for, and counts what the host holds for it then.
+    fn change(
+        &mut self,
+        change: impl FnOnce(&mut egress::Request) -> Result<&mut egress::Request, nexus_effects::Error>,
+    ) -> Done {
+        let done = change(&mut self.inner).map(|_| ()).map_err(failed);
+        self.held.resize(self.inner.size())?;
+        Ok(done)
+    }
 }
 
 type Done = wasmtime::Result<Result<(), Error>>;
@@ -23,17 +36,13 @@ impl HostRequest for State {
     async fn header(&mut self, request: Resource<Request>, name: String, value: Vec<u8>) -> Done {
         self.host_call()?;
         let request = self.table.get_mut(&request)?;
-        Ok(request
-            .inner
-            .header(&name, &value)
-            .map(|_| ())
-            .map_err(failed))
+        request.change(|inner| inner.header(&name, &value))
     }
 
     async fn body(&mut self, request: Resource<Request>, bytes: Vec<u8>) -> Done {
         self.host_call()?;
         let request = self.table.get_mut(&request)?;
-        Ok(request.inner.body(bytes).map(|_| ()).map_err(failed))
+        request.change(|inner| inner.body(bytes))
     }
 
     async fn secret_header(
@@ -120,8 +129,8 @@ impl HostRequest for State {
         request: Resource<Request>,
     ) -> wasmtime::Result<Result<Resource<Pending>, Error>> {
         self.host_call()?;
-        let request = self.table.delete(request)?.inner;
-        if let Err(error) = request.check() {
+        let request = self.table.delete(request)?;
+        if let Err(error) = request.inner.check() {
             return Ok(Err(failed(error)));
         }
         let pending = super::start(self, request);
@@ -143,11 +152,7 @@ fn place(
     state.host_call()?;
     let secret = state.table.get(&secret)?.name.clone();
     let request = state.table.get_mut(&request)?;
-    Ok(request
-        .inner
-        .place(Placement { secret, place })
-        .map(|_| ())
-        .map_err(failed))
+    request.change(|inner| inner.place(Placement { secret, place }))
 }
 
 pub(super) fn method(method: Method) -> manifest::Method {

@@ -107,6 +107,7 @@ fn limit(limit: Limit) -> v1::exhausted::Limit {
         Limit::Instances => Wire::Instances,
         Limit::Handles => Wire::Handles,
         Limit::HostCallBytes => Wire::HostCallBytes,
+        Limit::HeldBytes => Wire::HeldBytes,
         Limit::Cpu => Wire::Cpu,
         Limit::Wall => Wire::Wall,
         Limit::Stack => Wire::Stack,
