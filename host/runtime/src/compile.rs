@@ -4,8 +4,10 @@
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use nexus_sandbox::{Job, Limits, system_libraries};
+use tokio::sync::Semaphore;
 
 use crate::cache::Artifact;
 use crate::engine;
@@ -44,11 +46,13 @@ pub struct Compiler {
     limits: Limits,
     allow_unsandboxed: bool,
     in_process: bool,
+    /// Components that are compiled at once; the others wait for their turn.
+    turns: Arc<Semaphore>,
 }
 
 impl Default for Compiler {
     /// The running binary in its [`COMPILE_MODE`], sandboxed, with 20 s of CPU
-    /// time and 1 GiB of memory.
+    /// time and 1 GiB of memory, and one component for each processor at a time.
     fn default() -> Self {
         Self {
             program: None,
@@ -56,6 +60,9 @@ impl Default for Compiler {
             limits: Limits::default(),
             allow_unsandboxed: false,
             in_process: false,
+            turns: Arc::new(Semaphore::new(
+                std::thread::available_parallelism().map_or(1, usize::from),
+            )),
         }
     }
 }
@@ -100,6 +107,10 @@ impl Compiler {
 
     /// Compiles a component. Cancel-safe: dropping the future ends the child.
     pub(crate) async fn compile(&self, component: &[u8]) -> Result<Artifact, CompileError> {
+        // Before anything is copied or started: each may take a gigabyte. Never closed; if it were,
+        // nothing would be compiled any more.
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
+        let _turn = turn.map_err(|error| CompileError::Crashed(error.to_string()))?;
         if self.in_process {
             let component = component.to_vec();
             return tokio::task::spawn_blocking(move || precompile(&component))
@@ -176,4 +187,24 @@ fn precompile(component: &[u8]) -> Result<Vec<u8>, String> {
     engine::compiler()
         .and_then(|engine| engine.precompile_component(component))
         .map_err(|error| format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_component_waits_until_one_of_those_before_it_is_done() {
+        let compiler = Compiler::default().in_process();
+        let turns = u32::try_from(compiler.turns.available_permits()).expect("few");
+        let others = Arc::clone(&compiler.turns).acquire_many_owned(turns);
+        let others = others.await.expect("open");
+        // Clones are one compiler.
+        let clone = compiler.clone();
+        let mut compiled = std::pin::pin!(clone.compile(b"\0asm"));
+        assert!(futures::poll!(compiled.as_mut()).is_pending());
+        drop(others);
+        assert!(matches!(compiled.await, Err(CompileError::Refused(_))));
+        assert_eq!(compiler.turns.available_permits(), turns as usize);
+    }
 }

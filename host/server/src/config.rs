@@ -57,6 +57,12 @@ pub struct Server {
     pub concurrent_calls: usize,
     /// Streams that watch at once; likewise.
     pub concurrent_streams: usize,
+    /// Calls of one principal at once; what comes beyond is answered RESOURCE_EXHAUSTED.
+    pub calls_per_principal: usize,
+    /// Streams of one principal at once; likewise.
+    pub streams_per_principal: usize,
+    /// Seconds in which a request's message has to arrive.
+    pub message_seconds: u64,
     /// Calls of one principal in a second; 0 sets no limit.
     pub calls_per_second: u32,
     /// Serve without TLS on an address that is not loopback. Tokens then travel in clear.
@@ -372,6 +378,9 @@ impl Default for Server {
             connections: 1024,
             concurrent_calls: 4096,
             concurrent_streams: 2048,
+            calls_per_principal: 2048,
+            streams_per_principal: 512,
+            message_seconds: 30,
             calls_per_second: 20_000,
             allow_plaintext: false,
             drain_seconds: 10,

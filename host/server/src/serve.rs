@@ -193,6 +193,7 @@ async fn run(
             AgentServiceServer,
             service::agents::Agents {
                 deploys: Requests::new("DeployAgent", Arc::clone(&services.store)),
+                uploads: service::agents::Uploads::default(),
                 host: host.clone()
             }
         ))

@@ -9,6 +9,7 @@ mod load;
 mod named;
 mod owners;
 mod reviews;
+mod shares;
 mod tls;
 mod tokens;
 mod trigger;

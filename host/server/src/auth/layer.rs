@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response, header};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
@@ -15,11 +14,17 @@ use tower::{Layer, Service};
 use super::role::roles_of;
 use super::token::{Caller, Tokens};
 use crate::config;
-use crate::doors::{Failures, Load, Names, Peer, exempt, streams, watched};
+use crate::doors::{
+    Failures, Full, Load, Names, Peer, Place, arriving, exempt, needs_no_token, streams, uploads,
+    watched,
+};
 use crate::fault::Fault;
 
 /// After how long to come again when the host had no room.
 const LATER: Duration = Duration::from_secs(1);
+
+/// How long a component may take to arrive.
+const UPLOAD: Duration = Duration::from_secs(120);
 
 /// What a request passes on its way to a service: it is no browser's, the host has room for it, its
 /// token's role may call its method, and its principal has not called too often. The [`Caller`] is
@@ -41,13 +46,15 @@ struct Doors {
     failures: Failures,
     /// Of one principal. `None`: as many as it likes.
     calls_per_second: Option<u32>,
+    /// How long a message may take to arrive.
+    arrival: Duration,
 }
 
 /// What a request was let in with.
 #[derive(Default)]
 struct Pass {
     caller: Option<Caller>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 impl AuthLayer {
@@ -56,9 +63,10 @@ impl AuthLayer {
         Self(Arc::new(Doors {
             tokens,
             names: Names::configured(config),
-            load: Load::new(config.concurrent_calls, config.concurrent_streams),
+            load: Load::new(config),
             failures: Failures::default(),
             calls_per_second: Some(config.calls_per_second).filter(|calls| *calls > 0),
+            arrival: Duration::from_secs(config.message_seconds.max(1)),
         }))
     }
 }
@@ -89,11 +97,14 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let pass = match self.doors.admit(&request) {
+        let path = request.uri().path();
+        let (streams, uploads) = (streams(path), uploads(path));
+        let pass = match self.doors.admit(&request, streams) {
             Ok(pass) => pass,
             Err(response) => return Box::pin(std::future::ready(Ok(*response))),
         };
-        let streams = streams(request.uri().path());
+        let within = if uploads { UPLOAD } else { self.doors.arrival };
+        request = request.map(|body| arriving(body, within));
         let Pass { caller, place } = pass;
         let life = caller
             .as_ref()
@@ -115,28 +126,27 @@ where
 }
 
 impl Doors {
-    fn admit(&self, request: &Request<Body>) -> Result<Pass, Box<Response<Body>>> {
+    fn admit(&self, request: &Request<Body>, streams: bool) -> Result<Pass, Box<Response<Body>>> {
         if let Err((code, reason)) = self.names.check(request) {
             let fault = Fault::new(Code::PermissionDenied, "NOT_A_GRPC_CLIENT", reason);
             let mut response = Status::from(fault).into_http::<Body>();
             *response.status_mut() = code;
             return Err(Box::new(response));
         }
-        self.enter(request)
+        self.enter(request, streams)
             .map_err(|fault| Box::new(Status::from(*fault).into_http()))
     }
 
-    fn enter(&self, request: &Request<Body>) -> Result<Pass, Box<Fault>> {
+    fn enter(&self, request: &Request<Body>, streams: bool) -> Result<Pass, Box<Fault>> {
         let path = request.uri().path();
-        let place = self.load.admit(path).map_err(|_| {
+        let place = self.load.admit(path, streams).map_err(|Full| {
             let fault = Fault::unavailable(
                 "OVERLOADED",
                 "the host is at as many calls as it may; come again in a second",
             );
             Box::new(fault.retry_after(LATER))
         })?;
-        // Probes and reflection say nothing that the protos do not say.
-        if path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.") {
+        if needs_no_token(path) {
             return Ok(Pass {
                 caller: None,
                 place,
@@ -151,7 +161,7 @@ impl Doors {
         }
         if let Some(most) = self.calls_per_second
             && !exempt(path)
-            && let Err(wait) = caller.rate.take(most, most)
+            && let Err(wait) = caller.share.rate.take(most, most)
         {
             let message = format!(
                 "{} has made more than {most} calls in a second; come again later",
@@ -160,6 +170,15 @@ impl Doors {
             let fault = Fault::exhausted("RATE_LIMITED", message).retry_after(wait);
             return Err(Box::new(fault));
         }
+        let place = place.map(|place| place.of(&caller.share, streams, &self.load));
+        let place = place.transpose().map_err(|Full| {
+            let what = if streams { "streams" } else { "calls" };
+            let message = format!(
+                "{} has as many {what} under way as one principal may; come again when some have ended",
+                caller.principal
+            );
+            Box::new(Fault::exhausted("SHARE_USED_UP", message).retry_after(LATER))
+        })?;
         Ok(Pass {
             caller: Some(caller),
             place,

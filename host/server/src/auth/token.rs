@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::role::Role;
-use crate::doors::Rate;
+use crate::doors::Share;
 
 const TOKENS: Table = Table("tokens");
 /// Which token a request made, by who asked and the id they chose.
@@ -34,8 +34,8 @@ pub struct Caller {
     pub role: Role,
     /// When the token ends, in milliseconds since the epoch; changes if it is revoked.
     pub(crate) life: Arc<watch::Sender<Option<u64>>>,
-    /// What the principal has used up of its calls, with all its tokens.
-    pub(crate) rate: Arc<Rate>,
+    /// What the principal takes up of the host, with all its tokens.
+    pub(crate) share: Arc<Share>,
 }
 
 /// What is known of a token. The token itself is not.
@@ -343,7 +343,7 @@ impl Known {
             principal: Principal::new(&info.principal),
             role: info.role,
             life: life.unwrap_or_else(|| Arc::new(watch::Sender::new(info.end()))),
-            rate: of_principal.map_or_else(Arc::default, |known| Arc::clone(&known.caller.rate)),
+            share: of_principal.map_or_else(Arc::default, |known| Arc::clone(&known.caller.share)),
         };
         Self { info, caller }
     }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::Frame;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;
 
+use super::load::Place;
 use crate::fault::Fault;
 
 /// A body that ends with UNAUTHENTICATED as soon as its token does, and keeps its place until then.
@@ -21,7 +22,7 @@ struct Watched {
     inner: Body,
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     over: bool,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 /// Ends `body` at the moment that `life` says, in milliseconds since the epoch; if it changes, at the
@@ -29,7 +30,7 @@ struct Watched {
 pub(crate) fn watched(
     body: Body,
     life: Option<&Arc<watch::Sender<Option<u64>>>>,
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 ) -> Body {
     let end = life.map(|life| {
         let ends = life.subscribe();

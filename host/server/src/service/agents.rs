@@ -12,6 +12,7 @@ use nexus_runtime::{AgentChange, Generation, GenerationInfo, Publish, PublishErr
 use tonic::{Request, Response, Status, Streaming};
 
 use self::upload::Upload;
+pub(crate) use self::upload::Uploads;
 use super::{Events, caller, follow, unlocked};
 use crate::auth::{Caller, Role};
 use crate::fault::Fault;
@@ -25,6 +26,7 @@ pub(crate) struct Agents {
     pub(crate) host: Host,
     /// The uploads that their clients have named.
     pub(crate) deploys: Requests<Answer<v1::DeployAgentResponse>>,
+    pub(crate) uploads: Uploads,
 }
 
 #[tonic::async_trait]
@@ -35,7 +37,7 @@ impl AgentService for Agents {
     ) -> Result<Response<v1::DeployAgentResponse>, Status> {
         let caller = caller(&request)?;
         unlocked(&self.host)?;
-        let upload = upload::receive(request.into_inner()).await?;
+        let upload = upload::receive(request.into_inner(), &self.uploads, &caller).await?;
         let answer = if upload.request_id.is_empty() {
             deploy(self.host.clone(), upload, caller).await?
         } else {
@@ -341,6 +343,7 @@ async fn deploy(
     caller: Caller,
 ) -> Result<v1::DeployAgentResponse, Status> {
     let prepared = host.runtime.prepare(upload.component).await;
+    drop(upload.place);
     let prepared = prepared.map_err(publish::refuse_component)?;
     let manifest = prepared.manifest.clone();
     if let Some(agent) = upload.agent.filter(|agent| *agent != manifest.name) {
