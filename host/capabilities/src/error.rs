@@ -14,6 +14,7 @@ pub(crate) fn refused(refusal: Refusal) -> Error {
         Refusal::Expired => Error::Expired,
         Refusal::Unattended => Error::Unattended,
         Refusal::Invalid(reason) => Error::Invalid(reason),
+        Refusal::Crowded(reason) => Error::Exhausted(reason),
         Refusal::Unavailable(reason) => Error::Unavailable(reason),
         Refusal::Cancelled => Error::Other(Some("the request was withdrawn".to_owned())),
     }

@@ -95,6 +95,16 @@ impl Inner {
         if self.is_unattended(action.context.root) {
             return Err(self.refuse(&action, &digest, &grant.policies, Refusal::Unattended));
         }
+        // Each is kept, sealed, whether or not anybody waits for the answer. What a person has put in
+        // the place of another question is not one more.
+        let room = self.book().has_room(&action.context.agent, self.bounds);
+        if from.is_none() && room.is_err() {
+            let text = format!(
+                "{} has asked as much as it may: {} questions are open, or {} were asked within the hour",
+                action.context.agent, self.bounds.open, self.bounds.hourly
+            );
+            return Err(self.refuse(&action, &digest, &grant.policies, Refusal::Crowded(text)));
+        }
         let unavailable = |error: &dyn std::fmt::Display| Refusal::Unavailable(error.to_string());
         let nonce = Nonce::new().map_err(|error| unavailable(&error))?;
         let canonical = grant.ask(nonce).map_err(|error| unavailable(&error))?;

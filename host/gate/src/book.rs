@@ -16,6 +16,17 @@ use crate::rates::{Company, Rates};
 /// How many of an agent's questions are shown to people at a time: more would be waved through.
 pub const SHOWN_PER_AGENT: usize = 5;
 
+/// How many questions of an agent may be open, and how many it may ask within an hour.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) open: usize,
+    pub(crate) hourly: u32,
+}
+
+/// There are as many as may be.
+#[derive(Debug)]
+pub(crate) struct Crowded;
+
 /// How a question ended, for the one who waits.
 pub(crate) enum End {
     Approved,
@@ -69,6 +80,23 @@ struct Group {
 }
 
 impl Book {
+    /// Whether an agent may ask one more.
+    pub(crate) fn has_room(&self, agent: &AgentName, bounds: Bounds) -> Result<(), Crowded> {
+        let lane = self.lanes.get(agent);
+        let open = lane.map_or(0, |lane| lane.shown + lane.queued.len());
+        let rates = self.rates.get(agent);
+        let asked = rates.map_or(0, |rates| rates.last_hour().asked);
+        match open < bounds.open && asked < bounds.hourly {
+            true => Ok(()),
+            false => Err(Crowded),
+        }
+    }
+
+    /// How many questions are shown to people now.
+    pub(crate) fn shown(&self) -> usize {
+        self.lanes.values().map(|lane| lane.shown).sum()
+    }
+
     /// Takes in a new question and says whether it is shown at once.
     pub(crate) fn enter(
         &mut self,

@@ -23,6 +23,9 @@ pub enum Refusal {
     /// The action is malformed, or too large to be shown to a person.
     #[error("{0}")]
     Invalid(String),
+    /// A person would have to be asked, and the agent has asked too much already.
+    #[error("{0}")]
+    Crowded(String),
     /// The record of it could not be written.
     #[error("the gate can't record: {0}")]
     Unavailable(String),

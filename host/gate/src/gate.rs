@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast};
 
 use crate::approval::{Approval, Filter, Page};
-use crate::book::Book;
+use crate::book::{Book, Bounds};
 use crate::edit::{Edit, Fixed, Regate, Shapes};
 use crate::errors::{OpenError, QueryError, Refusal};
 use crate::in_force::{self, InForce, PolicySource};
@@ -61,6 +61,8 @@ pub struct Options {
     /// Whether people are asked as well on behalf of what the clock or arriving data began. Without
     /// it such an action is refused as unattended.
     pub queue_unattended: bool,
+    /// How many questions of one agent may be open at a time; it may ask twice as many within an hour.
+    pub questions_per_agent: usize,
 }
 
 impl Options {
@@ -79,6 +81,7 @@ impl Options {
             deadline: Duration::from_secs(24 * 60 * 60),
             self_approval: SelfApproval::Auto,
             queue_unattended: false,
+            questions_per_agent: 1_000,
         }
     }
 }
@@ -110,6 +113,7 @@ pub(crate) struct Inner {
     pub(crate) deadline: Duration,
     pub(crate) self_approval: SelfApproval,
     pub(crate) queue_unattended: bool,
+    pub(crate) bounds: Bounds,
     pub(crate) runtime: Handle,
     pub(crate) watchers: broadcast::Sender<Approval>,
     /// Wakes the task that ends questions when the earliest deadline has changed.
@@ -168,6 +172,11 @@ impl Gate {
             deadline: options.deadline,
             self_approval: options.self_approval,
             queue_unattended: options.queue_unattended,
+            bounds: Bounds {
+                open: options.questions_per_agent,
+                hourly: u32::try_from(options.questions_per_agent.saturating_mul(2))
+                    .unwrap_or(u32::MAX),
+            },
             runtime: Handle::current(),
             watchers: broadcast::channel(WATCH_CAPACITY).0,
             timer: timer.clone(),
@@ -277,6 +286,17 @@ impl Gate {
             approvals.push(self.inner.open_row(stored.row).await?);
         }
         Ok(approvals)
+    }
+
+    /// How many questions are shown to people now.
+    pub fn asking(&self) -> usize {
+        self.inner.book().shown()
+    }
+
+    /// Forgets the approvals that were over, their deadline included, before `cutoff_ms` since the
+    /// epoch. Says how many. What became of them stays in the audit trail.
+    pub async fn forget_approvals(&self, cutoff_ms: u64) -> Result<usize, QueryError> {
+        records::forget(&*self.inner.store, cutoff_ms).await
     }
 
     /// How a question stands among the others of its agent.

@@ -315,6 +315,42 @@ pub(crate) async fn list(
     }
 }
 
+/// Deletes what is over and whose deadline was before `cutoff_ms`; says how many.
+pub(crate) async fn forget(store: &dyn Store, cutoff_ms: u64) -> Result<usize, QueryError> {
+    let (mut after, mut count) = (None, 0);
+    loop {
+        let scan = Scan {
+            after,
+            limit: BATCH,
+            ..Scan::default()
+        };
+        let rows = store.scan(APPROVALS, scan).await.map_err(unreadable)?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(count);
+        };
+        after = Some(last.clone());
+        let mut commit = Commit::new();
+        for (key, bytes) in &rows {
+            let Ok(row) = serde_json::from_slice::<Row>(bytes) else {
+                continue;
+            };
+            if row.state.is_live() || row.deadline_ms >= cutoff_ms {
+                continue;
+            }
+            commit.expect_value(APPROVALS, key, bytes.clone());
+            commit.delete(APPROVALS, key);
+            commit.delete(SEALED, key);
+            commit.delete(BY_STATE, state_key(row.state, row.id));
+            commit.delete(BY_AGENT, format!("{}/{}", row.agent, row.id));
+            count += 1;
+        }
+        if !commit.operations().is_empty() {
+            let forgotten = store.commit(commit).await;
+            forgotten.map_err(|error| QueryError(error.to_string()))?;
+        }
+    }
+}
+
 fn unreadable(error: ReadError) -> QueryError {
     QueryError(error.to_string())
 }

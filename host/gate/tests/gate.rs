@@ -5,6 +5,8 @@
 mod approvals;
 #[path = "gate/binding.rs"]
 mod binding;
+#[path = "gate/crowds.rs"]
+mod crowds;
 #[path = "gate/display.rs"]
 mod display;
 #[path = "gate/edits.rs"]

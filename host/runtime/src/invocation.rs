@@ -284,7 +284,10 @@ impl Invocation {
             Refusal::Expired => "expired",
             Refusal::Unattended => "unattended",
             // These say that the call was wrong or could not be judged.
-            Refusal::Invalid(_) | Refusal::Unavailable(_) | Refusal::Cancelled => return None,
+            Refusal::Invalid(_)
+            | Refusal::Crowded(_)
+            | Refusal::Unavailable(_)
+            | Refusal::Cancelled => return None,
         };
         (passed_on == code).then_some(refusal)
     }

@@ -141,6 +141,7 @@ enum StoredRefusal {
     Expired,
     Unattended,
     Invalid { reason: String },
+    Crowded { reason: String },
     Unavailable { reason: String },
     Cancelled,
 }
@@ -157,6 +158,7 @@ impl Serialize for Outcome {
                     Refusal::Expired => StoredRefusal::Expired,
                     Refusal::Unattended => StoredRefusal::Unattended,
                     Refusal::Invalid(reason) => StoredRefusal::Invalid { reason },
+                    Refusal::Crowded(reason) => StoredRefusal::Crowded { reason },
                     Refusal::Unavailable(reason) => StoredRefusal::Unavailable { reason },
                     Refusal::Cancelled => StoredRefusal::Cancelled,
                 },
@@ -182,6 +184,7 @@ impl<'de> Deserialize<'de> for Outcome {
                 StoredRefusal::Expired => Refusal::Expired,
                 StoredRefusal::Unattended => Refusal::Unattended,
                 StoredRefusal::Invalid { reason } => Refusal::Invalid(reason),
+                StoredRefusal::Crowded { reason } => Refusal::Crowded(reason),
                 StoredRefusal::Unavailable { reason } => Refusal::Unavailable(reason),
                 StoredRefusal::Cancelled => Refusal::Cancelled,
             }),

@@ -111,6 +111,10 @@ pub struct Approvals {
     /// What becomes of an action that needs a person when the clock or arriving data began the
     /// invocation: it is refused, or it waits in the queue like any other.
     pub unattended: Unattended,
+    /// Questions of one agent that may be open at a time; it may ask twice as many within an hour.
+    pub questions_per_agent: usize,
+    /// Days for which decided and ended approvals can be asked for.
+    pub keep_days: u32,
     /// A Cedar policy file in place of the shipped one.
     pub policy: Option<PathBuf>,
 }
@@ -394,6 +398,8 @@ impl Default for Approvals {
             deadline_seconds: 24 * 60 * 60,
             self_approval: SelfApproval::Auto,
             unattended: Unattended::Refuse,
+            questions_per_agent: 1_000,
+            keep_days: 30,
             policy: None,
         }
     }

@@ -77,6 +77,7 @@ impl Host {
             deadline: config.approvals.deadline(),
             self_approval: config.approvals.self_approval.into(),
             queue_unattended: config.approvals.unattended == Unattended::Queue,
+            questions_per_agent: config.approvals.questions_per_agent,
             ..nexus_gate::Options::new(Arc::clone(&store), audit.clone(), vault.clone(), policy)
         })
         .await
@@ -117,9 +118,12 @@ impl Host {
             services.vault.clone(),
             config.audit.retain(),
         );
-        let days = u64::from(config.runtime.keep_invocations_days);
-        let kept = Duration::from_secs(days * 24 * 60 * 60);
-        crate::retention::forget(runtime.clone(), &services.audit, kept);
+        let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 60 * 60);
+        crate::retention::forget(
+            runtime.clone(),
+            days(config.runtime.keep_invocations_days),
+            days(config.approvals.keep_days),
+        );
         let forge = Forge::open(forge_options(config, &data_dir)?, runtime.clone())
             .await
             .context("failed to open the forge")?;

@@ -275,6 +275,7 @@ fn refuse_review(agent: &AgentName, refusal: &Refusal) -> Status {
         Refusal::Unavailable(reason) => Fault::not_recorded(reason)
             .unwrap_or_else(|| Fault::unavailable("NOT_RECORDED", message)),
         Refusal::Invalid(_) => Fault::new(tonic::Code::InvalidArgument, "INVALID_AGENT", message),
+        Refusal::Crowded(_) => Fault::exhausted("TOO_MANY_QUESTIONS", message),
         Refusal::Expired | Refusal::Unattended | Refusal::Cancelled => {
             Fault::precondition("REVIEW_ENDED", message)
         }

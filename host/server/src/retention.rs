@@ -48,22 +48,31 @@ pub(crate) fn keep(audit: Audit, vault: Vault, retain: Retain) {
     });
 }
 
-/// Forgets invocations that ended longer ago than `kept`, and the request ids that nobody repeats
-/// any more, for as long as the host serves.
-pub(crate) fn forget(runtime: Runtime, audit: &Audit, kept: Duration) {
-    let mut checkpoints = audit.checkpoints();
+/// Forgets invocations and approvals that were over longer ago than these are kept, and the request
+/// ids that nobody repeats any more, for as long as the host serves.
+pub(crate) fn forget(runtime: Runtime, invocations: Duration, approvals: Duration) {
+    let mut checkpoints = runtime.services().audit.checkpoints();
     tokio::spawn(async move {
         let mut last = None;
         loop {
             if last.is_none_or(|last: Instant| last.elapsed() >= BETWEEN) {
                 last = Some(Instant::now());
-                let cutoff = SystemTime::now()
-                    .checked_sub(kept)
-                    .unwrap_or(SystemTime::UNIX_EPOCH);
-                if let Err(error) = runtime.forget_invocations(cutoff).await {
+                let before = |kept| {
+                    let cutoff = SystemTime::now().checked_sub(kept);
+                    cutoff.unwrap_or(SystemTime::UNIX_EPOCH)
+                };
+                if let Err(error) = runtime.forget_invocations(before(invocations)).await {
                     tracing::warn!(
                         error = error_chain(&error),
                         "old invocations stay; the next hour tries again"
+                    );
+                }
+                let cutoff = before(approvals).duration_since(SystemTime::UNIX_EPOCH);
+                let cutoff = cutoff.map_or(0, |since| since.as_millis() as u64);
+                if let Err(error) = runtime.services().gate.forget_approvals(cutoff).await {
+                    tracing::warn!(
+                        error = error_chain(&error),
+                        "old approvals stay; the next hour tries again"
                     );
                 }
             }

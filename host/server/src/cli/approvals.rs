@@ -74,26 +74,30 @@ async fn list(
     output: &Output,
 ) -> anyhow::Result<()> {
     let mut approvals = Vec::new();
-    let mut request = ListApprovalsRequest {
-        agent: super::filter("agents", agent),
-        ..ListApprovalsRequest::default()
+    // What is over is by far the most, and stays where it is unless it is asked for.
+    let states: &[State] = match all {
+        true => &[State::Unspecified],
+        false => &[State::Pending, State::Queued],
     };
-    while approvals.len() < limit {
-        request.page_size = super::page_size(limit);
-        let page = client
-            .approvals()
-            .list_approvals(request.clone())
-            .await?
-            .into_inner();
-        approvals.extend(
-            page.approvals
-                .into_iter()
-                .filter(|approval| all || is_open(approval)),
-        );
-        if page.next_page_token.is_empty() {
-            break;
+    for state in states {
+        let mut request = ListApprovalsRequest {
+            agent: super::filter("agents", agent),
+            state: (*state).into(),
+            ..ListApprovalsRequest::default()
+        };
+        while approvals.len() < limit {
+            request.page_size = super::page_size(limit - approvals.len());
+            let page = client
+                .approvals()
+                .list_approvals(request.clone())
+                .await?
+                .into_inner();
+            approvals.extend(page.approvals);
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
         }
-        request.page_token = page.next_page_token;
     }
     approvals.truncate(limit);
     output.list("approvals", &approvals, view::list)

@@ -90,7 +90,7 @@ fn refusal(refusal: Refusal) -> v1::Refusal {
         Refusal::Expired => (Kind::Expired, String::new()),
         Refusal::Unattended => (Kind::Unattended, String::new()),
         Refusal::Invalid(reason) => (Kind::Invalid, reason),
-        Refusal::Unavailable(reason) => (Kind::Unavailable, reason),
+        Refusal::Crowded(reason) | Refusal::Unavailable(reason) => (Kind::Unavailable, reason),
         Refusal::Cancelled => (Kind::Cancelled, String::new()),
     };
     v1::Refusal {
