@@ -8,6 +8,7 @@
 mod calls;
 mod disk;
 mod messages;
+mod numbers;
 mod start;
 mod uploads;
 

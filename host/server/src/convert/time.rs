@@ -6,8 +6,14 @@ use tonic::Status;
 
 use crate::fault::Fault;
 
-/// Milliseconds since the epoch as a timestamp.
+/// The last second that a timestamp can name: the year 9999 ends with it.
+const LAST_SECOND: u64 = 253_402_300_799;
+/// A hundred years: whatever is longer is for ever, which has no duration.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 60 * 60);
+
+/// Milliseconds since the epoch as a timestamp; what lies beyond the last that there is becomes it.
 pub(crate) fn timestamp(ms: u64) -> prost_types::Timestamp {
+    let ms = ms.min(LAST_SECOND * 1000);
     prost_types::Timestamp {
         seconds: (ms / 1000) as i64,
         nanos: (ms % 1000 * 1_000_000) as i32,
@@ -27,13 +33,19 @@ pub(crate) fn duration(duration: Duration) -> prost_types::Duration {
     }
 }
 
-/// A duration from the wire; it must be positive.
+/// A duration from the wire; it must be positive, and not beyond all measure.
 pub(crate) fn from_duration(
     field: &str,
     duration: prost_types::Duration,
 ) -> Result<Duration, Status> {
     Duration::try_from(duration)
         .ok()
-        .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| Fault::invalid(field, "use a duration above zero").into())
+        .filter(|duration| !duration.is_zero() && *duration <= LONGEST)
+        .ok_or_else(|| {
+            Fault::invalid(
+                field,
+                "use a duration above zero, of a hundred years at most",
+            )
+            .into()
+        })
 }

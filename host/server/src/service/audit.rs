@@ -38,7 +38,11 @@ impl AuditService for Trail {
             None => request.after_sequence,
         };
         let mut events = Vec::new();
-        let mut next = after + 1;
+        let after: u64 = after;
+        let Some(mut next) = after.checked_add(1) else {
+            // Nothing comes after the last number there is.
+            return Ok(Response::new(v1::ListEventsResponse::default()));
+        };
         loop {
             let records = self.audit.events(next, BATCH).await.map_err(unreadable)?;
             let Some(last) = records.last() else {
@@ -77,7 +81,8 @@ impl AuditService for Trail {
         let start = Watch {
             audit: self.audit.clone(),
             changes: self.audit.subscribe(),
-            next: request.get_ref().after_sequence + 1,
+            // Nothing comes after the last number there is, and nothing at it.
+            next: request.get_ref().after_sequence.saturating_add(1),
             ready: Vec::new(),
         };
         let stream = futures::stream::unfold(Some(start), |watch| async move {
