@@ -207,3 +207,30 @@ async fn a_stop_does_not_wait_for_people_who_can_no_longer_answer() -> anyhow::R
     assert_eq!(asked.state(), State::Cancelled, "{asked:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_what_never_ends() -> anyhow::Result<()> {
+    let libraries = tempfile::tempdir()?;
+    // Another host builds there, and a thread of this one waits for it.
+    let lock = std::fs::File::create(libraries.path().join("lock"))?;
+    lock.lock()?;
+    let config = format!(
+        "[server]\ndrain_seconds = 1\n[forge]\nlibraries = {:?}\n",
+        libraries.path()
+    );
+    let host = Host::builder().config(&config).start()?;
+    let mut client = host.operator().await?;
+    let status = client.system.get_status(v1::GetStatusRequest {}).await?;
+    let status = status.into_inner();
+    let toolchain = status.checks.iter().find(|check| check.part == "toolchain");
+    let message = toolchain.map(|check| check.message.as_str());
+    assert!(
+        message.is_some_and(|message| message.contains("being prepared")),
+        "{message:?}"
+    );
+    drop(client);
+    let ended = host.stop()?;
+    assert!(ended.success(), "{ended}");
+    drop(lock);
+    Ok(())
+}

@@ -40,6 +40,11 @@ const MAX_STREAMS: u32 = 1024;
 /// Bytes of request headers.
 pub(crate) const MAX_HEADERS: u32 = 16 << 10;
 
+/// What ended invocations and the end of the trail get to be written, after the drain.
+const LAST_WORDS: Duration = Duration::from_secs(30);
+/// What threads that block get to come back, at the very end.
+const ABANDON: Duration = Duration::from_secs(2);
+
 /// What the command line says of serving.
 #[derive(Debug, Clone, Default)]
 pub struct ServeOptions {
@@ -71,7 +76,11 @@ pub fn main(options: &ServeOptions) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("failed to start the threads")?;
-    runtime.block_on(serve(config))
+    let served = runtime.block_on(serve(config));
+    // What blocks a thread, a name that does not resolve or a file that others hold, can't be ended,
+    // and is not waited for: everything that has to be written is written by now.
+    runtime.shutdown_timeout(ABANDON);
+    served
 }
 
 fn configure(options: &ServeOptions) -> anyhow::Result<Config> {
@@ -139,9 +148,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let _ = std::fs::remove_file(&endpoint);
     // Idle connections and silent clients could hold a graceful stop for ever; invocations get the
     // same time, and what they were doing is in the trail before the process ends.
-    let (served, ()) = tokio::join!(tokio::time::timeout(drain, served), host.close(drain));
+    let close = tokio::time::timeout(drain + LAST_WORDS, host.close(drain));
+    let (served, closed) = tokio::join!(tokio::time::timeout(drain, served), close);
     if served.is_err() {
         tracing::warn!("connections were still open at the end of the drain");
+    }
+    if closed.is_err() {
+        tracing::error!("what was under way did not end, or the end of the trail is not written");
     }
     Ok(())
 }
