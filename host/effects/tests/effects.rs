@@ -21,6 +21,8 @@ mod placements;
 mod rebinding;
 #[path = "effects/server.rs"]
 mod server;
+#[path = "effects/silent.rs"]
+mod silent;
 #[path = "effects/ssrf.rs"]
 mod ssrf;
 #[path = "effects/trap.rs"]

@@ -1,6 +1,5 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use nexus_gate::{ApprovalId, Principal};
 pub(crate) use nexus_manifest::error_chain;
@@ -266,14 +265,13 @@ impl Forge {
             Err(failed(&nexus_sandbox::Error::Unsupported))
         };
         // Asked how things stand, not to wait until they are well.
-        let toolchain = match tokio::time::timeout(Duration::ZERO, self.inner.builder.warm()).await
-        {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(CheckError(format!(
+        let toolchain = match self.inner.builder.standing().await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => Err(CheckError(format!(
                 "{}; templates work without it, the modes source and model need it",
                 error_chain(&error)
             ))),
-            Err(_) => Err(CheckError(
+            None => Err(CheckError(
                 "the libraries for agents are being prepared".to_owned(),
             )),
         };

@@ -271,3 +271,22 @@ async fn without_a_compiler_it_says_what_to_install() {
         .unwrap_err();
     assert!(matches!(error, Error::Toolchain(_)), "{error}");
 }
+
+#[tokio::test]
+async fn who_asks_how_things_stand_is_told_at_once() {
+    let builder = builder().await;
+    builder.warm().await.unwrap();
+    // On the one thread of this test nothing else has run by then.
+    assert!(matches!(builder.standing().await, Some(Ok(()))));
+
+    let directory = tempfile::tempdir().unwrap();
+    let libraries = directory.path().join("libraries");
+    std::fs::create_dir(&libraries).unwrap();
+    let other = std::fs::File::create(libraries.join("lock")).unwrap();
+    other.lock().unwrap();
+    let mut options = Options::new(directory.path().join("forge"));
+    options.libraries = Some(libraries);
+    let waits = Builder::open(options).unwrap();
+    assert!(waits.standing().await.is_none());
+    assert!(waits.standing().await.is_none(), "asked again");
+}

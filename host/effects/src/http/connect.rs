@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::address::{is_inside, is_public};
@@ -175,14 +176,19 @@ impl Connector {
         }
     }
 
-    /// Tries the addresses in order.
+    /// Tries the addresses in order. Each has its share of the time that is left: one that never
+    /// answers does not keep the next from being tried.
     async fn dial(
         &self,
         origin: &Origin,
         addresses: &[SocketAddr],
     ) -> Result<(TcpStream, SocketAddr), Error> {
-        for address in addresses {
-            match self.network.connect(*address).await {
+        let end = Instant::now() + self.timeout;
+        for (tried, address) in addresses.iter().enumerate() {
+            let left = end.saturating_duration_since(Instant::now());
+            let others = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            let connected = tokio::time::timeout(left / others, self.network.connect(*address));
+            match connected.await.unwrap_or_else(|late| Err(late.into())) {
                 Ok(stream) => {
                     // Small writes should not wait for each other; a stream works without it.
                     let _ = stream.set_nodelay(true);

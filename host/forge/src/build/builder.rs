@@ -5,7 +5,7 @@ use std::time::Instant;
 use nexus_manifest::{Manifest, package};
 use nexus_sandbox::Limits;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 use super::{Diagnostic, Error, FLAGS, diagnostic, rustc};
 use crate::toolchain::{self, Toolchain, Warm, tempdir};
@@ -62,6 +62,8 @@ struct Shared {
     options: Options,
     warm: Mutex<Option<Arc<Warm>>>,
     jobs: Semaphore,
+    /// Whether libraries are being prepared, which takes long.
+    preparing: watch::Sender<bool>,
 }
 
 /// A component, and what is to be known of how it came about.
@@ -120,6 +122,7 @@ impl Builder {
                 options,
                 warm: Mutex::new(None),
                 jobs: Semaphore::new(cores),
+                preparing: watch::Sender::new(false),
             }),
         })
     }
@@ -132,6 +135,18 @@ impl Builder {
         tokio::spawn(async move { shared.warm().await })
             .await
             .map_err(|error| toolchain::Error::Warm(error.to_string()))?
+    }
+
+    /// Whether there are libraries of the compiler that is installed now, or why not; `None` while
+    /// they are being prepared, which this begins and does not wait for.
+    pub async fn standing(&self) -> Option<Result<(), toolchain::Error>> {
+        let mut preparing = self.shared.preparing.subscribe();
+        tokio::select! {
+            biased;
+            warm = self.warm() => Some(warm.map(drop)),
+            // The sender lives as long as this does.
+            _ = preparing.wait_for(|preparing| *preparing) => None,
+        }
     }
 
     /// Compiles `source`, one `src/lib.rs`, with `manifest`, its `agent.toml`.
@@ -199,7 +214,12 @@ impl Shared {
         }
         let toolchain = Toolchain::find(&self.options.toolchain).await?;
         let libraries = self.options.libraries();
-        let warm = Arc::new(Warm::open(&libraries, toolchain).await?);
+        if !Warm::is_built(&libraries, &toolchain) {
+            self.preparing.send_replace(true);
+        }
+        let warm = Warm::open(&libraries, toolchain).await;
+        self.preparing.send_replace(false);
+        let warm = Arc::new(warm?);
         let key = warm.toolchain.key();
         if current.is_none() && self.options.libraries.is_none() {
             // At the first use nobody compiles against another compiler's.

@@ -32,6 +32,11 @@ pub(crate) const LOCK: &str = "lock";
 const PATIENCE: Duration = Duration::from_secs(900);
 
 impl Warm {
+    /// Whether there are libraries for this compiler in `directory`.
+    pub(crate) fn is_built(directory: &Path, toolchain: &Toolchain) -> bool {
+        directory.join(toolchain.key()).join(INDEX).is_file()
+    }
+
     /// Opens the libraries for this compiler in `directory`, building them
     /// first if they are not there. A build that is interrupted leaves nothing
     /// that is taken for a whole one.

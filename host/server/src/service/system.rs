@@ -3,7 +3,6 @@
 use nexus_manifest::error_chain;
 use std::time::SystemTime;
 
-use nexus_gate::{Filter, Page, State};
 use nexus_proto::v1;
 use nexus_proto::v1::system_service_server::SystemService;
 use tonic::{Request, Response, Status};
@@ -38,23 +37,6 @@ impl SystemService for System {
             .hot_reload()
             .await
             .map_err(|error| Fault::internal(&error))?;
-        let pending = Filter {
-            state: Some(State::Pending),
-            agent: None,
-        };
-        let pending = host
-            .services
-            .gate
-            .approvals(
-                &pending,
-                &Page {
-                    after: None,
-                    limit: 1000,
-                    newest_first: false,
-                },
-            )
-            .await;
-        let pending = pending.map_err(|error| Fault::internal(&error))?.len() as u64;
         let audit_sequence = *host.services.audit.subscribe().borrow();
         Ok(Response::new(v1::HostStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -62,7 +44,7 @@ impl SystemService for System {
             agents: host.runtime.list().len() as u64,
             running_invocations: host.runtime.running() as u64,
             waiting_invocations: host.runtime.waiting() as u64,
-            pending_approvals: pending,
+            pending_approvals: host.services.gate.asking() as u64,
             hot_reload_enabled: hot_reload.enabled,
             policy_version: host.services.gate.policy().version().digest().to_string(),
             audit_sequence,
