@@ -149,6 +149,7 @@ mod tests {
                 message: "\u{1b}]0;title\u{7}\nsucceeded: answered".to_owned(),
             })),
             event_time: None,
+            invocation: String::new(),
         };
         let text = event(&log);
         assert_eq!(text.lines().count(), 1);
