@@ -2,7 +2,7 @@
 
 use nexus_manifest::Schema;
 use nexus_runtime::{Outcome, Prepared, Rehearsed, Runtime};
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::build::{Diagnostic, Level};
 
@@ -137,9 +137,19 @@ fn holds(expected: &Value, actual: &Value, place: &str) -> Result<(), String> {
                 holds(expected, actual, &format!("{place}/{index}"))
             })
         }
+        (Value::Number(expected), Value::Number(actual)) if equal(expected, actual) => Ok(()),
         _ if expected == actual => Ok(()),
         _ if place.is_empty() => Err("its root".to_owned()),
         _ => Err(place.to_owned()),
+    }
+}
+
+/// Whether two numbers are one, as JSON Schema has it: 20 and 20.0 are.
+fn equal(one: &Number, other: &Number) -> bool {
+    let whole = |number: &Number| number.is_i64() || number.is_u64();
+    match whole(one) && whole(other) {
+        true => one == other,
+        false => one.as_f64() == other.as_f64(),
     }
 }
 
@@ -156,6 +166,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_number_is_the_same_however_it_is_written() {
+        for (expected, actual, same) in [
+            ("20", "20.0", true),
+            ("0.5", "5e-1", true),
+            ("9007199254740993", "9007199254740992", false),
+            ("20", "20.5", false),
+            ("20", "\"20\"", false),
+        ] {
+            let read = |text| serde_json::from_str::<Value>(text).expect("JSON");
+            let held = holds(&read(expected), &read(actual), "");
+            assert_eq!(held.is_ok(), same, "{expected} {actual}");
+        }
+    }
 
     #[test]
     fn an_answer_may_hold_more_than_is_named_and_nothing_else() {
