@@ -139,7 +139,7 @@ async fn approve(
     }
     // Watched from before the decision, so that the publication cannot be missed.
     let changes = match approval.kind() {
-        ActionKind::Publish if is_open(&approval) => Some(changes(&approval, client).await?),
+        ActionKind::Publish if is_open(&approval) => Some(Changes::of(&approval, client).await?),
         _ => None,
     };
     let decided = decide(request, client).await?;
@@ -156,33 +156,84 @@ async fn approve(
         && !is_open(&decided)
     {
         // The decision stands whatever the watch says.
-        let live = tokio::time::timeout(PUBLICATION, published(changes, &approval)).await;
+        let end = tokio::time::timeout(PUBLICATION, changes.end(&approval)).await;
         let agent = line(agent_id(&approval.agent));
-        output.note(&match live {
-            Ok(Some(generation)) => format!("{agent} is live, generation {generation}"),
-            _ => format!("`nexus agents show {agent}` tells whether it is live"),
-        });
+        let (exit, told) = match end {
+            Ok(Some(Published::Live(generation))) => (
+                Exit::Success,
+                format!("{agent} is live, generation {generation}"),
+            ),
+            Ok(Some(Published::Not)) => (
+                Exit::Error,
+                format!(
+                    "{agent} is not published: it has changed since this was put to you, or its forge \
+                     has ended; deploy or forge it again, and look at it as it is then"
+                ),
+            ),
+            _ => (
+                Exit::Success,
+                format!("`nexus agents show {agent}` tells whether it is live"),
+            ),
+        };
+        output.note(&told);
+        return Ok(exit);
     }
     Ok(Exit::Success)
 }
 
-async fn changes(approval: &Approval, client: &Client) -> anyhow::Result<Streaming<AgentEvent>> {
-    let request = WatchAgentsRequest {
-        agent: approval.agent.clone(),
-    };
-    Ok(client.agents().watch_agents(request).await?.into_inner())
+/// What becomes of a publication that is approved.
+enum Published {
+    /// The generation under which it went live.
+    Live(u64),
+    /// The approval came to nothing.
+    Not,
 }
 
-/// The generation under which the approved component went live.
-async fn published(mut changes: Streaming<AgentEvent>, approval: &Approval) -> Option<u64> {
-    while let Ok(Some(change)) = changes.message().await {
-        if let Some(agent) = change.agent
-            && agent.component_digest == approval.component_digest
-        {
-            return Some(agent.generation);
+/// What happens to an agent and to the questions about it.
+struct Changes {
+    agents: Streaming<AgentEvent>,
+    approvals: Streaming<Approval>,
+}
+
+impl Changes {
+    async fn of(approval: &Approval, client: &Client) -> anyhow::Result<Self> {
+        let agents = WatchAgentsRequest {
+            agent: approval.agent.clone(),
+        };
+        let approvals = WatchApprovalsRequest {
+            agent: approval.agent.clone(),
+        };
+        Ok(Self {
+            agents: client.agents().watch_agents(agents).await?.into_inner(),
+            approvals: client
+                .approvals()
+                .watch_approvals(approvals)
+                .await?
+                .into_inner(),
+        })
+    }
+
+    /// How it ended, unless the host stops telling before.
+    async fn end(mut self, approved: &Approval) -> Option<Published> {
+        loop {
+            tokio::select! {
+                change = self.agents.message() => {
+                    if let Some(agent) = change.ok()??.agent
+                        && agent.component_digest == approved.component_digest
+                    {
+                        return Some(Published::Live(agent.generation));
+                    }
+                }
+                change = self.approvals.message() => {
+                    let change = change.ok()??;
+                    // What was approved and is withdrawn was not done.
+                    if change.name == approved.name && change.state() == State::Cancelled {
+                        return Some(Published::Not);
+                    }
+                }
+            }
         }
     }
-    None
 }
 
 fn is_open(approval: &Approval) -> bool {
