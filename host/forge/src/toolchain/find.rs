@@ -66,6 +66,11 @@ impl Toolchain {
         &self.rustc
     }
 
+    /// Its cargo. It runs the compiler on PATH unless RUSTC names another.
+    pub fn cargo(&self) -> &std::path::Path {
+        &self.cargo
+    }
+
     /// What `rustc -vV` says.
     pub fn version(&self) -> &str {
         &self.version

@@ -1,11 +1,13 @@
 //! The author's own project, built by the author's own cargo.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::Context as _;
+use nexus_forge::toolchain::{self, Toolchain};
 use serde::Deserialize;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::cli::failure::Misuse;
 
@@ -62,18 +64,17 @@ impl Project {
     /// Builds it as it is deployed, with its own release profile.
     pub(super) async fn build(&self) -> anyhow::Result<Build> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        command
-            .args(["build", "--release", "--target", "wasm32-wasip2"])
-            .args(["--message-format", "json-render-diagnostics"])
-            .current_dir(&self.directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true);
-        let started = command.spawn().context(
-            "failed to start cargo; install Rust, and `rustup target add wasm32-wasip2`",
-        )?;
+        let started = match self.start(Command::new(cargo)) {
+            // Found where the host finds it, too: a shell may not have been told of it yet.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let found = Toolchain::find(&toolchain::Config::default()).await?;
+                let mut cargo = Command::new(found.cargo());
+                cargo.env("RUSTC", found.rustc());
+                self.start(cargo)
+            }
+            started => started,
+        };
+        let started = started.context("failed to start cargo")?;
         let built = started.wait_with_output().await?;
         if !built.status.success() {
             return Ok(Build::Failed);
@@ -85,6 +86,18 @@ impl Project {
             ))
         })?;
         Ok(Build::Component(component))
+    }
+
+    fn start(&self, mut cargo: Command) -> io::Result<Child> {
+        cargo
+            .args(["build", "--release", "--target", "wasm32-wasip2"])
+            .args(["--message-format", "json-render-diagnostics"])
+            .current_dir(&self.directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
     }
 
     /// The file that cargo says this project's own library is in.

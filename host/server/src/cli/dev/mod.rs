@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use nexus_proto::v1::{
-    AcceptAgentRequest, DeployAgentResponse, RootOrigin, StartInvocationRequest,
-    deploy_agent_response::State,
+    AcceptAgentRequest, DecideApprovalRequest, DeployAgentResponse, RootOrigin,
+    StartInvocationRequest, Verdict, deploy_agent_response::State,
 };
 use serde_json::json;
 
@@ -127,6 +127,14 @@ async fn review(
     }
     let yes = prompt::confirm("accept these permissions?".to_owned()).await?;
     if !yes {
+        // Nobody is to come across the question later, when it is about an old save.
+        let deny = DecideApprovalRequest {
+            name: response.approval.clone(),
+            verdict: Verdict::Deny.into(),
+            reason: "not accepted in nexus dev".to_owned(),
+            ..DecideApprovalRequest::default()
+        };
+        client.approvals().decide_approval(deny).await?;
         output.note("not accepted; what was live stays live");
         return Ok(None);
     }
