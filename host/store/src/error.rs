@@ -37,6 +37,14 @@ pub enum CommitError {
     Unavailable(String),
 }
 
+impl CommitError {
+    /// Whether the commit may be in the store all the same. Whoever keeps in memory what it commits
+    /// then reads what became of it.
+    pub fn may_have_landed(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
 /// Why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -28,6 +28,7 @@
 
 mod blobs;
 mod chain;
+mod change;
 mod clock;
 mod commit;
 mod error;
@@ -37,6 +38,7 @@ mod store;
 
 pub use blobs::{BlobError, BlobId, Blobs};
 pub use chain::{GENESIS, link};
+pub use change::to_the_end;
 pub use clock::now_ms;
 pub use commit::{Commit, Committed, Expectation, Log, Operation, Position, Table};
 pub use error::{CommitError, OpenError, ReadError};

@@ -15,8 +15,9 @@ use crate::{
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Runs a commit. When it returns `Ok`, all of it is durable, and so is every commit before
-    /// it; a conflict or an error writes nothing. Dropping the future does not take back a commit
-    /// that was already handed over.
+    /// it; a conflict or an error writes nothing, but for [`CommitError::Unavailable`], after which the
+    /// commit [may have landed](CommitError::may_have_landed). Dropping the future does not take back
+    /// a commit that was already handed over: see [`to_the_end`](crate::to_the_end).
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError>;
 
     /// Takes over a commit that only appends, without waiting for the disk. It keeps its place

@@ -90,7 +90,7 @@ pub enum Error {
     /// Reading the store failed.
     #[error("reading the vault's rows")]
     Read(#[source] ReadError),
-    /// Writing the store failed; nothing was changed.
+    /// Writing the store failed. Should it have been changed all the same, the vault goes by that.
     #[error("writing the vault's rows")]
     Write(#[source] CommitError),
     /// The audit could not be read.

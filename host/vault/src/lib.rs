@@ -17,6 +17,7 @@
 //! payloads of parked approvals.
 
 mod anchor;
+mod change;
 mod cipher;
 #[cfg(test)]
 mod crash;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use nexus_audit::{Audit, Event, EventKind};
-use nexus_store::{Commit, Store};
+use nexus_store::{Commit, Store, to_the_end};
 
 use crate::anchor::{self, Anchor, Anchors};
+use crate::change::{gone, own_row};
 use crate::cipher::Key;
 use crate::error::Error;
 use crate::master::{self, MasterKey};
@@ -65,7 +66,9 @@ impl Vault {
                 let event = Event::new(EventKind::MasterKeyRotated)
                     .principal("host")
                     .outcome("changed");
-                vault.rewrap(opened, kdf, event).await?;
+                let mut changing = vault.changing().await?;
+                vault.rewrap(&mut changing, opened, kdf, event).await?;
+                drop(changing);
                 Ok(vault)
             }
             (Err(error), _) => Err(error),
@@ -80,14 +83,23 @@ impl Vault {
 
     /// Records in the trail what the vault holds now, so that earlier records of it may be let go of.
     pub async fn anchor(&self) -> Result<(), Error> {
-        let _changing = self.0.changing.lock().await;
-        let state = anchor::state(&self.current().bytes, &self.anchors());
+        let vault = self.clone();
+        to_the_end(async move { vault.anchor_now().await })
+            .await
+            .map_err(Error::Write)?
+    }
+
+    async fn anchor_now(&self) -> Result<(), Error> {
+        let _changing = self.changing().await?;
+        let own = self.current().bytes.clone();
+        let state = anchor::state(&own, &self.anchors());
         let mut commit = Commit::new();
+        // What is recorded is what is there.
+        commit.expect_value(META, META_KEY, own);
         let event = Event::new(EventKind::VaultAnchored).principal("host");
         let (store, audit) = (self.0.store.as_ref(), &self.0.audit);
         anchor::append(&mut commit, store, audit, event, &state).await?;
-        store.commit(commit).await.map_err(Error::Write)?;
-        Ok(())
+        store.commit(commit).await.map(drop).map_err(own_row)
     }
 }
 
@@ -148,12 +160,6 @@ pub(crate) async fn find(store: &dyn Store, audit: &Audit) -> Result<Option<Foun
         anchors,
         due,
     }))
-}
-
-fn gone() -> Error {
-    Error::Tampered {
-        what: "the vault's own row".to_owned(),
-    }
 }
 
 /// Finds the entries that are not as they were last recorded, and marks them.

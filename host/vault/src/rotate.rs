@@ -1,11 +1,12 @@
 //! Other keys for the same secrets: rotation, the recovery copy, and what it restores.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use nexus_audit::{Audit, Event, EventKind};
-use nexus_store::{Commit, Store};
+use nexus_store::{Commit, Store, to_the_end};
 
 use crate::anchor;
+use crate::change::{Change, Changing, own_row};
 use crate::cipher::Key;
 use crate::error::Error;
 use crate::kdf::Kdf;
@@ -21,13 +22,20 @@ impl Vault {
     ///
     /// A key file is replaced after the commit; [`Vault::open`] makes up for a host that dies at any
     /// moment in between. A passphrase stays, and the key follows from it by a new salt. A key that
-    /// comes from elsewhere has to be replaced there: [`Error::KeyElsewhere`].
+    /// comes from elsewhere has to be replaced there: [`Error::KeyElsewhere`]. Goes to its end though
+    /// the caller leaves.
     pub async fn rotate_master_key(&self, principal: &str) -> Result<String, Error> {
-        self.rotate(principal, &|_| {}).await
+        let (vault, principal) = (self.clone(), principal.to_owned());
+        to_the_end(async move { vault.rotate(&principal, &|_| {}).await })
+            .await
+            .map_err(Error::Write)?
     }
 
     pub(crate) async fn rotate(&self, principal: &str, step: Step<'_>) -> Result<String, Error> {
-        let _changing = self.0.changing.lock().await;
+        let mut changing = self.changing().await?;
+        // A key that waits beside the file is the one in use or nobody's: only then may it be put in
+        // the file's place, or go.
+        changing.confirm().await?;
         step("begun");
         let event = Event::new(EventKind::MasterKeyRotated).principal(principal);
         let (old, keeper) = {
@@ -46,7 +54,7 @@ impl Vault {
                     key,
                     keeper: Keeper::File(path.clone()),
                 };
-                let id = self.rewrap(opened, None, event).await?;
+                let id = self.rewrap(&mut changing, opened, None, event).await?;
                 step("committed");
                 master::promote(&path)?;
                 step("promoted");
@@ -58,7 +66,7 @@ impl Vault {
                 let fresh = tokio::task::spawn_blocking(|| fresh.fresh()).await;
                 let (opened, kdf) = fresh.map_err(|e| Error::Random(e.to_string()))??;
                 step("next key in place");
-                let id = self.rewrap(opened, kdf, event).await?;
+                let id = self.rewrap(&mut changing, opened, kdf, event).await?;
                 step("committed");
                 Ok(id)
             }
@@ -66,16 +74,17 @@ impl Vault {
     }
 
     /// Wraps every key with another master key, in one commit. Entries that do not open stay as they
-    /// are. The caller holds `changing`, or is the only one.
+    /// are.
     pub(crate) async fn rewrap(
         &self,
+        changing: &mut Changing<'_>,
         new: Opened,
         kdf: Option<Kdf>,
         mut event: Event,
     ) -> Result<String, Error> {
         let vault = &self.0.id;
         let id = master::id(&new.key);
-        let (old, meta, before) = {
+        let (old, meta) = {
             let current = self.current();
             let copy = current.meta.recovery.copy(vault, &current.master.key)?;
             let told = current.meta.recovery.told;
@@ -86,7 +95,7 @@ impl Vault {
                 recovery: Recovery::wrap(vault, &new.key, &copy, told)?,
                 ..current.meta.clone()
             };
-            (current.master.key.clone(), meta, current.bytes.clone())
+            (current.master.key.clone(), meta)
         };
         let mut commit = Commit::new();
         for (name, row) in Self::rows(self.0.store.as_ref()).await? {
@@ -104,16 +113,23 @@ impl Vault {
             commit.put(SECRETS, name.as_str(), encode(&row));
         }
         event.detail = serde_json::json!({ "key": id });
-        self.replace(commit, new, meta, before, event).await?;
+        self.replace(changing, commit, new, meta, event).await?;
         Ok(id)
     }
 
     /// Tells the recovery copy, once. With `renew`, makes a new one, which makes the one before it
-    /// worthless. The audit names `principal`.
+    /// worthless. The audit names `principal`. Goes to its end though the caller leaves.
     pub async fn recovery_copy(&self, renew: bool, principal: &str) -> Result<RecoveryCopy, Error> {
-        let _changing = self.0.changing.lock().await;
+        let (vault, principal) = (self.clone(), principal.to_owned());
+        to_the_end(async move { vault.tell_recovery(renew, &principal).await })
+            .await
+            .map_err(Error::Write)?
+    }
+
+    async fn tell_recovery(&self, renew: bool, principal: &str) -> Result<RecoveryCopy, Error> {
+        let mut changing = self.changing().await?;
         let vault = &self.0.id;
-        let (copy, meta, opened, before) = {
+        let (copy, meta, opened) = {
             let current = self.current();
             let recovery = &current.meta.recovery;
             if recovery.told && !renew {
@@ -131,13 +147,13 @@ impl Vault {
                 key: current.master.key.clone(),
                 keeper: current.master.keeper.clone(),
             };
-            (copy, meta, opened, current.bytes.clone())
+            (copy, meta, opened)
         };
         let mut event = Event::new(EventKind::RecoveryCopied).principal(principal);
         if renew {
             event = event.outcome("renewed");
         }
-        self.replace(Commit::new(), opened, meta, before, event)
+        self.replace(&mut changing, Commit::new(), opened, meta, event)
             .await?;
         Ok(RecoveryCopy(copy))
     }
@@ -167,32 +183,29 @@ impl Vault {
         let event = Event::new(EventKind::MasterKeyRotated)
             .principal(principal)
             .outcome("restored");
-        vault.rewrap(opened, kdf, event).await?;
+        let mut changing = vault.changing().await?;
+        vault.rewrap(&mut changing, opened, kdf, event).await?;
+        drop(changing);
         Ok(vault)
     }
 
     /// Commits another row of the vault's own, with its anchor, and goes on with it.
     async fn replace(
         &self,
+        changing: &mut Changing<'_>,
         mut commit: Commit,
         master: Opened,
         meta: Meta,
-        before: Vec<u8>,
         event: Event,
     ) -> Result<(), Error> {
-        let bytes = encode(&meta);
+        let (bytes, before) = (encode(&meta), self.current().bytes.clone());
         commit
             .expect_value(META, META_KEY, before)
             .put(META, META_KEY, bytes.clone());
         let state = anchor::state(&bytes, &self.anchors());
         let (store, audit): (&dyn Store, _) = (self.0.store.as_ref(), &self.0.audit);
         anchor::append(&mut commit, store, audit, event, &state).await?;
-        store.commit(commit).await.map_err(Error::Write)?;
-        *self
-            .0
-            .current
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Current::new(master, meta, bytes);
-        Ok(())
+        let next = Change::Own(Box::new(Current::new(master, meta, bytes)));
+        changing.commit(commit, next).await.map_err(own_row)
     }
 }

@@ -5,16 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use nexus_audit::{Audit, Event, EventKind};
 use nexus_manifest::SecretName;
-use nexus_store::{Commit, CommitError, Scan, Store, now_ms};
+use nexus_store::{Commit, CommitError, Scan, Store, now_ms, to_the_end};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::anchor::{self, Anchor, Anchors};
+use crate::change::{Change, Changing, own_row};
 use crate::cipher::Key;
 use crate::error::Error;
 use crate::master::Opened;
-use crate::row::{self, FORMAT, Meta, Row, SECRETS, Sealed, Wrapped, encode, parse as parse_row};
+use crate::row::{
+    self, FORMAT, META, META_KEY, Meta, Row, SECRETS, Sealed, Wrapped, encode, parse as parse_row,
+};
 use crate::secret::{Secret, SecretInfo, Terms};
 
 /// The longest value, in bytes.
@@ -30,8 +33,9 @@ pub(crate) struct Inner {
     pub(crate) id: String,
     pub(crate) sealing: Key,
     pub(crate) current: RwLock<Current>,
-    /// One change at a time: a version is read and then written.
-    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// One change at a time: a version is read and then written. Holds what a change leads to until it
+    /// is known whether it was written.
+    pub(crate) changing: tokio::sync::Mutex<Option<Change>>,
     /// What was last recorded of every entry. A row that differs is one that somebody put there.
     anchors: Mutex<Anchors>,
 }
@@ -70,13 +74,13 @@ impl Vault {
             id: current.meta.vault.clone(),
             sealing,
             current: RwLock::new(current),
-            changing: tokio::sync::Mutex::new(()),
+            changing: tokio::sync::Mutex::default(),
             anchors: Mutex::new(anchors),
         })))
     }
 
     /// Sets a secret's value and what may be done with it. The row and its audit event, which names `principal`
-    /// and neither the value nor its length, are one commit.
+    /// and neither the value nor its length, are one commit. Goes to its end though the caller leaves.
     pub async fn set(
         &self,
         name: &SecretName,
@@ -96,10 +100,25 @@ impl Vault {
         at: Option<u64>,
         principal: &str,
     ) -> Result<SecretInfo, Error> {
+        let (vault, name, value) = (self.clone(), name.clone(), value.clone());
+        let (terms, principal) = (terms.into(), principal.to_owned());
+        to_the_end(async move { vault.set_now(&name, &value, terms, at, &principal).await })
+            .await
+            .map_err(Error::Write)?
+    }
+
+    async fn set_now(
+        &self,
+        name: &SecretName,
+        value: &SecretString,
+        terms: Terms,
+        at: Option<u64>,
+        principal: &str,
+    ) -> Result<SecretInfo, Error> {
         let Terms {
             mut audience,
             revealable,
-        } = terms.into();
+        } = terms;
         let length = value.expose_secret().len();
         if length == 0 || length > MAX_VALUE {
             return Err(Error::Length {
@@ -116,7 +135,7 @@ impl Vault {
         audience.sort();
         audience.dedup();
 
-        let _changing = self.0.changing.lock().await;
+        let mut changing = self.changing().await?;
         let old = self.bytes(name).await?;
         self.expect_version(name, old.as_deref(), at)?;
         let mut row = Row {
@@ -131,12 +150,12 @@ impl Vault {
         let event = Event::new(EventKind::SecretSet)
             .principal(principal)
             .detail(json!({ "audience": row.audience, "revealable": row.revealable }));
-        self.write(name, old, &row, event).await?;
+        self.write(&mut changing, name, old, &row, event).await?;
         Ok(info(name.clone(), row))
     }
 
     /// Deletes a secret; the row keeps its last version and no value. The row and its audit event
-    /// are one commit.
+    /// are one commit. Goes to its end though the caller leaves.
     pub async fn delete(&self, name: &SecretName, principal: &str) -> Result<(), Error> {
         self.delete_at(name, None, principal).await
     }
@@ -148,7 +167,19 @@ impl Vault {
         at: Option<u64>,
         principal: &str,
     ) -> Result<(), Error> {
-        let _changing = self.0.changing.lock().await;
+        let (vault, name, principal) = (self.clone(), name.clone(), principal.to_owned());
+        to_the_end(async move { vault.delete_now(&name, at, &principal).await })
+            .await
+            .map_err(Error::Write)?
+    }
+
+    async fn delete_now(
+        &self,
+        name: &SecretName,
+        at: Option<u64>,
+        principal: &str,
+    ) -> Result<(), Error> {
+        let mut changing = self.changing().await?;
         let old = self.bytes(name).await?;
         // A row that somebody changed can be deleted like any other.
         match self.intact(name, old.as_deref()) {
@@ -167,7 +198,7 @@ impl Vault {
             sealed: None,
         };
         let event = Event::new(EventKind::SecretDeleted).principal(principal);
-        self.write(name, old, &row, event).await
+        self.write(&mut changing, name, old, &row, event).await
     }
 
     /// Every secret, by name, without values.
@@ -175,8 +206,7 @@ impl Vault {
         let names: Vec<SecretName> = self.anchors().keys().cloned().collect();
         let mut all = Vec::with_capacity(names.len());
         for name in names {
-            let bytes = self.bytes(&name).await?;
-            match self.intact(&name, bytes.as_deref()) {
+            match self.row(&name).await {
                 Ok(Some(row)) if row.sealed.is_some() => all.push(info(name, row)),
                 Ok(_) => {}
                 Err(Error::Tampered { .. } | Error::TooNew { .. }) => all.push(SecretInfo {
@@ -195,8 +225,7 @@ impl Vault {
 
     /// What may be told of one secret.
     pub async fn info(&self, name: &SecretName) -> Result<SecretInfo, Error> {
-        let bytes = self.bytes(name).await?;
-        match self.intact(name, bytes.as_deref())? {
+        match self.row(name).await? {
             Some(row) if row.sealed.is_some() => Ok(info(name.clone(), row)),
             _ => Err(Error::NotFound(name.clone())),
         }
@@ -207,6 +236,16 @@ impl Vault {
     /// What is returned is what was last set: a row that was edited, exchanged or put back, whole or
     /// in part, before this host started or since, is [`Error::Tampered`].
     pub async fn open_secret(&self, name: &SecretName) -> Result<Secret, Error> {
+        match self.opened(name).await {
+            Err(Error::Tampered { .. }) => {
+                let _changing = self.changing().await?;
+                self.opened(name).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn opened(&self, name: &SecretName) -> Result<Secret, Error> {
         let bytes = self.bytes(name).await?;
         let row = self.intact(name, bytes.as_deref())?;
         let Some((row, sealed)) = row
@@ -295,6 +334,20 @@ impl Vault {
             .map_err(Error::Read)
     }
 
+    /// The row as it was last recorded. One that differs may be on its way, or be a change whose outcome
+    /// was not known: it is looked at again when nothing is.
+    async fn row(&self, name: &SecretName) -> Result<Option<Row>, Error> {
+        let bytes = self.bytes(name).await?;
+        match self.intact(name, bytes.as_deref()) {
+            Err(Error::Tampered { .. }) => {
+                let _changing = self.changing().await?;
+                let bytes = self.bytes(name).await?;
+                self.intact(name, bytes.as_deref())
+            }
+            row => row,
+        }
+    }
+
     /// The row, if it is the one that was last recorded.
     fn intact(&self, name: &SecretName, bytes: Option<&[u8]>) -> Result<Option<Row>, Error> {
         let anchor = self.anchors().get(name).copied();
@@ -335,6 +388,7 @@ impl Vault {
 
     async fn write(
         &self,
+        changing: &mut Changing<'_>,
         name: &SecretName,
         old: Option<Vec<u8>>,
         row: &Row,
@@ -345,7 +399,10 @@ impl Vault {
             Some(old) => commit.expect_value(SECRETS, name.as_str(), old),
             None => commit.expect_absent(SECRETS, name.as_str()),
         };
-        commit.put(SECRETS, name.as_str(), encode(row));
+        let (own, bytes) = (self.current().bytes.clone(), encode(row));
+        // What it is sealed under, and what the trail says with it, is what is there.
+        commit.expect_value(META, META_KEY, own.clone());
+        commit.put(SECRETS, name.as_str(), bytes.clone());
         let digest = anchor::entry(name, row);
         let mut anchors = self.anchors().clone();
         anchors.insert(
@@ -361,16 +418,17 @@ impl Vault {
         event.detail["name"] = json!(name);
         event.detail["version"] = json!(row.version);
         event.detail["entry"] = json!(hex::encode(digest));
-        let state = anchor::state(&self.current().bytes, &anchors);
+        let state = anchor::state(&own, &anchors);
         let Inner { store, audit, .. } = &*self.0;
         anchor::append(&mut commit, store.as_ref(), audit, event, &state).await?;
-        match store.commit(commit).await {
-            Ok(_) => {
-                *self.anchors() = anchors;
-                Ok(())
-            }
-            Err(CommitError::Conflict { .. }) => Err(Error::Stale(name.clone())),
-            Err(error) => Err(Error::Write(error)),
+        let next = Change::Entry {
+            name: name.clone(),
+            row: bytes,
+            anchors,
+        };
+        match changing.commit(commit, next).await {
+            Err(CommitError::Conflict { table: SECRETS, .. }) => Err(Error::Stale(name.clone())),
+            committed => committed.map_err(own_row),
         }
     }
 

@@ -1,0 +1,172 @@
+//! A store whose commits meet the fate that a test chooses. Shared by the tests of the crates that
+//! keep in memory what they commit.
+#![allow(dead_code, reason = "not every crate needs every fate")]
+#![allow(unreachable_pub, reason = "a module of each test that includes it")]
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use nexus_store::{
+    Commit, CommitError, Committed, KeyValue, Log, LogRecord, Operation, Position, ReadError, Scan,
+    Store, Table,
+};
+use tokio::sync::{oneshot, watch};
+
+/// A store over another.
+pub struct Faulty {
+    store: Arc<dyn Store>,
+    rules: Mutex<Vec<(Table, Fate)>>,
+}
+
+/// What becomes of the next commit that writes a table.
+enum Fate {
+    /// Nothing is written, and the answer says so.
+    Lost,
+    /// It is written, and the answer is that it may not have been.
+    Landed,
+    /// It waits before it is written, or after that.
+    Held {
+        first: bool,
+        reached: oneshot::Sender<()>,
+        released: oneshot::Receiver<()>,
+    },
+}
+
+/// A commit that is held. Dropping this lets it go on.
+pub struct Hold {
+    reached: Option<oneshot::Receiver<()>>,
+    _release: oneshot::Sender<()>,
+}
+
+impl Hold {
+    /// Waits until the commit is here.
+    pub async fn reached(&mut self) {
+        if let Some(reached) = self.reached.take() {
+            reached.await.expect("the commit comes by");
+        }
+    }
+}
+
+impl Faulty {
+    pub fn over(store: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            rules: Mutex::default(),
+        })
+    }
+
+    /// The next commit that writes `table` is not written.
+    pub fn lose(&self, table: &'static str) {
+        self.rule(table, Fate::Lost);
+    }
+
+    /// The next commit that writes `table` is written, and answered with an error.
+    pub fn land(&self, table: &'static str) {
+        self.rule(table, Fate::Landed);
+    }
+
+    /// The next commit that writes `table` is written, and its answer held.
+    pub fn hold_answer(&self, table: &'static str) -> Hold {
+        self.hold(table, false)
+    }
+
+    /// The next commit that writes `table` is held before it is written.
+    pub fn hold_commit(&self, table: &'static str) -> Hold {
+        self.hold(table, true)
+    }
+
+    fn hold(&self, table: &'static str, first: bool) -> Hold {
+        let (reached, here) = oneshot::channel();
+        let (release, released) = oneshot::channel();
+        let held = Fate::Held {
+            first,
+            reached,
+            released,
+        };
+        self.rule(table, held);
+        Hold {
+            reached: Some(here),
+            _release: release,
+        }
+    }
+
+    fn rule(&self, table: &'static str, fate: Fate) {
+        let mut rules = self.rules.lock().expect("no test panics here");
+        rules.push((Table(table), fate));
+    }
+
+    fn fate(&self, commit: &Commit) -> Option<Fate> {
+        let mut rules = self.rules.lock().expect("no test panics here");
+        let writes = |wanted: Table| {
+            commit.operations().iter().any(|operation| {
+                matches!(operation, Operation::Put { table, .. } | Operation::Delete { table, .. } if *table == wanted)
+            })
+        };
+        let at = rules.iter().position(|(table, _)| writes(*table))?;
+        Some(rules.remove(at).1)
+    }
+}
+
+fn unavailable() -> CommitError {
+    CommitError::Unavailable("broken for the test".to_owned())
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        match self.fate(&commit) {
+            None => self.store.commit(commit).await,
+            Some(Fate::Lost) => Err(unavailable()),
+            Some(Fate::Landed) => {
+                self.store.commit(commit).await?;
+                Err(unavailable())
+            }
+            Some(Fate::Held {
+                first: true,
+                reached,
+                released,
+            }) => {
+                let _ = reached.send(());
+                let _ = released.await;
+                self.store.commit(commit).await
+            }
+            Some(Fate::Held {
+                reached, released, ..
+            }) => {
+                let committed = self.store.commit(commit).await;
+                let _ = reached.send(());
+                let _ = released.await;
+                committed
+            }
+        }
+    }
+
+    fn commit_soon(&self, commit: Commit) -> Result<(), CommitError> {
+        self.store.commit_soon(commit)
+    }
+
+    async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        self.store.get(table, key).await
+    }
+
+    async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<KeyValue>, ReadError> {
+        self.store.scan(table, scan).await
+    }
+
+    async fn read_log(
+        &self,
+        log: Log,
+        from: u64,
+        limit: usize,
+    ) -> Result<Vec<LogRecord>, ReadError> {
+        self.store.read_log(log, from, limit).await
+    }
+
+    async fn head(&self, log: Log) -> Result<Position, ReadError> {
+        self.store.head(log).await
+    }
+
+    fn watch(&self, log: Log) -> watch::Receiver<u64> {
+        self.store.watch(log)
+    }
+}
