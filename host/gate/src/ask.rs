@@ -1,6 +1,7 @@
 //! Asking a person, and waiting for the answer.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use nexus_audit::EventKind;
 use nexus_manifest::Digest;
@@ -153,11 +154,21 @@ impl Inner {
         records::insert(&self.vault, &approval, canonical, &mut commit)
             .map_err(|error| unavailable(&error))?;
         self.record(&grant, &approval, votes, &mut commit);
+        let mut writing = None;
         if !decided {
             observer.waiting(&mut commit, &approval);
+            writing = observer.writing();
         }
+        // Handed over here: whatever its owner writes from now on comes after it.
+        let mut write = Box::pin(self.clone().write(commit, writing));
+        let begun = std::future::poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
         // On a task of its own: a question that is on its way to the disk can't be unasked half-way.
-        let landing = self.runtime.spawn(self.clone().write(commit));
+        let landing = self.runtime.spawn(async move {
+            match begun {
+                Poll::Ready(written) => written,
+                Poll::Pending => write.await,
+            }
+        });
         let landed = withdrawal.landing.insert(landing).await;
         withdrawal.landing = None;
         let landed = landed.unwrap_or_else(|error| Err(error.to_string()));
@@ -235,7 +246,12 @@ impl Inner {
         self.audit.append(commit, decided);
     }
 
-    async fn write(self: Arc<Self>, commit: Commit) -> Result<(), String> {
+    /// Writes a question, and holds what the observer has given until that is over.
+    async fn write(
+        self: Arc<Self>,
+        commit: Commit,
+        _writing: Option<Box<dyn Send>>,
+    ) -> Result<(), String> {
         let written = self.store.commit(commit).await;
         written.map(drop).map_err(|error| error.to_string())
     }

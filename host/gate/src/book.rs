@@ -43,6 +43,8 @@ pub(crate) struct Book {
     lanes: HashMap<AgentName, Lane>,
     deadlines: BTreeSet<(Instant, ApprovalId)>,
     rates: HashMap<AgentName, Rates>,
+    /// Those that have a place among the shown, and whose rows do not say so yet.
+    late: BTreeSet<ApprovalId>,
 }
 
 struct Live {
@@ -253,6 +255,23 @@ impl Book {
         self.live
             .get(&id)
             .is_some_and(|live| live.place == Place::Shown)
+    }
+
+    /// Notes that a question which has its place among the shown could not be shown.
+    pub(crate) fn not_shown(&mut self, id: ApprovalId) {
+        if self.is_shown(id) {
+            self.late.insert(id);
+        }
+    }
+
+    /// Whether there are such.
+    pub(crate) fn has_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Takes them out, to be shown now.
+    pub(crate) fn take_late(&mut self) -> BTreeSet<ApprovalId> {
+        std::mem::take(&mut self.late)
     }
 
     /// The open questions that ask for the same as this one, oldest first, itself left out.

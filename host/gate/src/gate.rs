@@ -125,6 +125,9 @@ pub(crate) struct Inner {
     pub(crate) policy: RwLock<InForce>,
     /// Held while the policy changes. Nobody who asks it waits for that.
     pub(crate) changing: tokio::sync::Mutex<()>,
+    /// Held for reading from the last look at the policy until the effect's record is written. Whoever
+    /// has changed the policy waits for those who have looked before.
+    pub(crate) starting: Arc<tokio::sync::RwLock<()>>,
     book: Mutex<Book>,
     ledger: Mutex<Ledger>,
     pub(crate) known: Known,
@@ -183,6 +186,7 @@ impl Gate {
             landings: Notify::new(),
             policy: RwLock::new(policy),
             changing: tokio::sync::Mutex::default(),
+            starting: Arc::default(),
             book: Mutex::default(),
             ledger: Mutex::new(ledger),
             known,

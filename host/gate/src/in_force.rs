@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use nexus_audit::{Event, EventKind};
-use nexus_store::{Commit, Store, Table, now_ms};
+use nexus_store::{Commit, Store, Table, landed, now_ms};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -249,22 +249,25 @@ impl Inner {
             time_ms: now_ms(),
         };
         let mut commit = Commit::new();
-        Row::of(&in_force)
-            .put(&mut commit)
-            .map_err(|error| unavailable(&error))?;
+        let row = serde_json::to_vec(&Row::of(&in_force)).map_err(|error| unavailable(&error))?;
+        commit.put(POLICIES, KEY, row.clone());
         let event = changed(&in_force, Some(old.policy.version()));
         self.audit.append(&mut commit, event);
-        self.store
-            .commit(commit)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let failed = self.store.commit(commit).await.err();
+        if let Some(error) = &failed
+            && !landed(&*self.store, error, POLICIES, KEY.as_bytes(), Some(&row)).await
+        {
+            return Err(unavailable(error));
+        }
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = in_force.clone();
+        // Who has looked at the old one is through before anybody hears that it is gone.
+        drop(self.starting.write().await);
         if old.policy.version() != in_force.policy.version() {
             let live = self.book().ids();
             for id in live {
                 self.withdraw(id, "the policy changed").await;
             }
         }
-        Ok(in_force)
+        failed.map_or(Ok(in_force), |error| Err(unavailable(&error)))
     }
 }

@@ -53,6 +53,7 @@ mod records;
 mod rendering;
 mod settle;
 mod shape;
+mod show;
 mod sight;
 mod sketch;
 mod standing;

@@ -11,6 +11,12 @@ pub trait Observer: Send + Sync {
     /// stop here. Must not block.
     fn waiting(&self, commit: &mut Commit, approval: &Approval);
 
+    /// Called once after `waiting`. What it gives back is dropped when the attempt to write the question
+    /// is over, though the wait may have been dropped long before.
+    fn writing(&self) -> Option<Box<dyn Send>> {
+        None
+    }
+
     /// Called once after `waiting`, when the question is on disk: who hears of it from now on finds it
     /// again even after a crash.
     fn asked(&self, _: crate::ApprovalId) {}

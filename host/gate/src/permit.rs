@@ -7,6 +7,7 @@ use std::sync::Arc;
 use nexus_audit::{Event, EventKind};
 use nexus_manifest::Digest;
 use nexus_store::{Commit, CommitError, Committed, now_ms};
+use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::approval::State;
 use crate::errors::{QueryError, StartError};
@@ -45,6 +46,12 @@ pub(crate) struct Grant {
     pub(crate) edited: bool,
     /// The standing grant that stands in for an approval.
     standing: Option<standing::Ticket>,
+}
+
+/// The right to begin what was permitted, under the lock and the policy as they are.
+struct Starting {
+    _pass: Pass,
+    _policy: OwnedRwLockReadGuard<()>,
 }
 
 /// The approval behind a grant.
@@ -119,8 +126,9 @@ impl Grant {
     }
 
     /// Whether nothing has changed since the permit was given, least of all what is about to be sent.
-    /// As long as the pass is held, whoever engages the emergency lock waits for what follows.
-    fn recheck(&self, payload: &Payload) -> Result<Pass, StartError> {
+    /// As long as what it returns is held, whoever engages the emergency lock or changes the policy
+    /// waits for what follows.
+    async fn recheck(&self, payload: &Payload) -> Result<Starting, StartError> {
         let changed = StartError::Changed {
             permitted: self.digest,
         };
@@ -135,6 +143,7 @@ impl Grant {
                 return Err(changed);
             }
         }
+        let policy = self.gate.starting.clone().read_owned().await;
         if self.gate.policy_version() != self.version {
             return Err(StartError::PolicyChanged);
         }
@@ -144,7 +153,10 @@ impl Grant {
             .floor
             .check(&self.action)
             .map_err(StartError::Forbidden)?;
-        Ok(pass)
+        Ok(Starting {
+            _pass: pass,
+            _policy: policy,
+        })
     }
 
     pub(crate) fn event(&self, kind: EventKind) -> Event {
@@ -261,12 +273,19 @@ impl Grant {
                 }
                 self.gate.audit.append(&mut commit, event);
             }
-            match self.gate.store.commit(commit).await {
+            let committed = self.gate.store.commit(commit).await;
+            let used = match (&committed, &consumed) {
+                (Ok(_), _) => true,
+                // Nothing begins, and yet the approval may be used up.
+                (Err(error), Some(row)) => records::landed(&*self.gate.store, error, row).await,
+                (Err(_), None) => false,
+            };
+            if let (true, Some(row), Some(ticket)) = (used, consumed, &mut self.approval) {
+                ticket.consumed = true;
+                self.gate.settled(row, None).await;
+            }
+            match committed {
                 Ok(committed) => {
-                    if let (Some(row), Some(ticket)) = (consumed, &mut self.approval) {
-                        ticket.consumed = true;
-                        self.gate.settled(row, None).await;
-                    }
                     if let Some(introduction) = self.introduction.take() {
                         self.gate.known.enter(introduction);
                     }
@@ -349,7 +368,7 @@ impl<K: Kind> Permit<K> {
     /// consumed; the record of a read is in order and durable within a second.
     pub async fn start(mut self, payload: &Payload) -> Result<Receipt, StartError> {
         let mut grant = self.grant.take().ok_or(StartError::Spent)?;
-        let pass = grant.recheck(payload)?;
+        let starting = grant.recheck(payload).await?;
         if grant.action.class == EffectClass::Read && grant.is_free() {
             grant.note(grant.event(EventKind::EffectStarted))?;
             return Ok(Receipt::new(grant));
@@ -358,7 +377,7 @@ impl<K: Kind> Permit<K> {
         // On a task of its own: if the caller leaves while the record is written, the receipt is
         // dropped there, and the trail says that the outcome is unknown.
         let started = runtime.spawn(async move {
-            let _pass = pass;
+            let _starting = starting;
             grant
                 .commit(Commit::new(), &[EventKind::EffectStarted])
                 .await?;
@@ -388,12 +407,12 @@ impl<K: Kind> Permit<K> {
         effect: Commit,
     ) -> Result<Committed, StartError> {
         let mut grant = self.grant.take().ok_or(StartError::Spent)?;
-        let pass = grant.recheck(payload)?;
+        let starting = grant.recheck(payload).await?;
         let runtime = grant.gate.runtime.clone();
         let done = runtime.spawn(async move {
             let records = [EventKind::EffectStarted, EventKind::EffectFinished];
             let committed = grant.commit(effect, &records).await;
-            drop(pass);
+            drop(starting);
             (committed, grant)
         });
         let (committed, grant) = done
@@ -409,7 +428,7 @@ impl<K: Kind> Permit<K> {
     /// leaves that could fail to come back.
     pub async fn read(mut self, payload: &Payload) -> Result<(), StartError> {
         let mut grant = self.grant.take().ok_or(StartError::Spent)?;
-        let pass = grant.recheck(payload)?;
+        let starting = grant.recheck(payload).await?;
         if grant.action.class != EffectClass::Read {
             return Err(StartError::NotARead);
         }
@@ -418,7 +437,7 @@ impl<K: Kind> Permit<K> {
         }
         let runtime = grant.gate.runtime.clone();
         let consumed = runtime.spawn(async move {
-            let _pass = pass;
+            let _starting = starting;
             grant
                 .commit(Commit::new(), &[EventKind::ActionPermitted])
                 .await

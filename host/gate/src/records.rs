@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use nexus_manifest::{AgentName, Digest};
-use nexus_store::{Commit, ReadError, Scan, Store, Table};
+use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
 use nexus_vault::Vault;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -189,6 +189,14 @@ impl Stored {
             commit.put(BY_STATE, state_key(next.state, next.id), Vec::new());
         }
         Ok(())
+    }
+}
+
+/// Whether the change to `next` is in the store although its commit was answered with `error`.
+pub(crate) async fn landed(store: &dyn Store, error: &CommitError, next: &Row) -> bool {
+    match next.encode() {
+        Ok(row) => nexus_store::landed(store, error, APPROVALS, &key(next.id), Some(&row)).await,
+        Err(_) => false,
     }
 }
 

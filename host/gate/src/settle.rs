@@ -1,7 +1,5 @@
 //! Every change of an approval: one row replaced, one event appended, in one transaction.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use nexus_audit::{Event, EventKind};
@@ -150,7 +148,13 @@ impl Inner {
                 .iter()
                 .find(|vote| vote.principal == principal)
             {
-                Some(vote) if same(vote, &decision) => return self.opened(stored.row).await,
+                Some(vote) if same(vote, &decision) => {
+                    // What an edit leads to is known to the one alone who has made it.
+                    if vote.edited.is_none() {
+                        self.catch_up(&stored.row);
+                    }
+                    return self.opened(stored.row).await;
+                }
                 Some(_) => return Err(self.conflicting(stored.row, approve, &principal).await),
                 None if !row.state.is_open() => {
                     return Err(self.conflicting(stored.row, approve, &principal).await);
@@ -248,7 +252,7 @@ impl Inner {
             None => reason.to_owned(),
         };
         match self.cancel(id, &reason).await {
-            Ok(Some(_)) => {}
+            Ok(Some(row)) => self.catch_up(&row),
             // It never reached the disk, or can't be changed there: forget it here all the same.
             Ok(None) => self.moved(id, State::Cancelled, Some(End::Cancelled)),
             Err(error) => {
@@ -267,6 +271,7 @@ impl Inner {
                 return Ok(());
             };
             if !stored.row.state.is_live() {
+                self.catch_up(&stored.row);
                 return Ok(());
             }
             let mut next = stored.row.clone();
@@ -283,47 +288,6 @@ impl Inner {
                 return Ok(());
             }
         }
-    }
-
-    /// Shows the next question of an agent.
-    pub(crate) fn promote(
-        self: Arc<Self>,
-        id: ApprovalId,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(async move {
-            loop {
-                let stored = match self.load(id).await {
-                    Ok(Some(stored)) if stored.row.state == State::Queued => stored,
-                    // Not on disk yet (then whoever writes it looks again), or over already.
-                    Ok(_) => return,
-                    Err(error) => {
-                        return tracing::warn!(%id, error, "an approval could not be shown");
-                    }
-                };
-                let mut next = stored.row.clone();
-                next.state = State::Pending;
-                match self
-                    .replace(
-                        &stored,
-                        Step {
-                            next,
-                            event: None,
-                            end: None,
-                            urgent: false,
-                            also: Commit::new(),
-                        },
-                        None,
-                    )
-                    .await
-                {
-                    Ok(true) => return,
-                    Ok(false) => {}
-                    Err(error) => {
-                        return tracing::warn!(%id, error, "an approval could not be shown");
-                    }
-                }
-            }
-        })
     }
 
     /// Cancels everything a dead process left alive.
@@ -392,13 +356,41 @@ impl Inner {
                 Ok(true)
             }
             Err(CommitError::Conflict { .. }) => Ok(false),
-            Err(error) => Err(error.to_string()),
+            Err(error) => {
+                // Whoever asked for it is told of the failure, and whoever waits goes by what is so.
+                if records::landed(&*self.store, &error, &step.next).await {
+                    if let Some((row, scope)) = given {
+                        self.ledger().enter(row, scope);
+                    }
+                    self.settled(step.next, step.end).await;
+                }
+                Err(error.to_string())
+            }
         }
+    }
+
+    /// Tells the one who waits of a change that nobody could tell of when it was made: its commit was
+    /// answered with an error.
+    fn catch_up(&self, row: &Row) {
+        let end = match row.state {
+            State::Pending | State::Queued => return,
+            State::Approved => Some(End::Approved),
+            State::Denied => {
+                let no = row.decisions.iter().find(|vote| !vote.approved);
+                Some(End::Denied(no.and_then(|vote| vote.reason.clone())))
+            }
+            State::Expired => Some(End::Expired),
+            State::Cancelled => Some(End::Cancelled),
+            // Whoever has used it waits no more.
+            State::Consumed => None,
+        };
+        self.moved(row.id, row.state, end);
     }
 
     /// Tells everyone concerned of a change that is durable.
     pub(crate) async fn settled(&self, row: Row, end: Option<End>) {
         self.moved(row.id, row.state, end);
+        self.show_late();
         if self.watchers.receiver_count() > 0 {
             match self.open_row(row).await {
                 // The last watcher may just have gone.

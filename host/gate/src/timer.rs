@@ -1,5 +1,5 @@
 //! Ends questions when their time is up: one task, one sleep until the earliest deadline. On the way it
-//! removes grants whose time is over.
+//! removes grants whose time is over, and shows what could not be shown before.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -13,22 +13,33 @@ use crate::gate::Inner;
 
 /// How often grants whose time is over are removed. They answer nothing before that either.
 const SWEEP: Duration = Duration::from_secs(60 * 60);
+/// How soon it is tried again to show a question, if no other change shows it before.
+const SHOW: Duration = Duration::from_secs(1);
 
 /// Runs until the gate is gone.
 pub(crate) async fn run(gate: Weak<Inner>, wake: Arc<Notify>) {
     let mut sweep = Instant::now() + SWEEP;
     loop {
         // The gate is not held while nothing is due, so that its last handle can go.
-        let earliest = match gate.upgrade() {
-            Some(gate) => gate.book().earliest(),
+        let (earliest, late) = match gate.upgrade() {
+            Some(gate) => {
+                let book = gate.book();
+                (book.earliest(), book.has_late())
+            }
             None => return,
         };
-        let next = earliest.map_or(sweep, |deadline| deadline.min(sweep));
+        let mut next = earliest.map_or(sweep, |deadline| deadline.min(sweep));
+        if late {
+            next = next.min(Instant::now() + SHOW);
+        }
         tokio::select! {
             () = tokio::time::sleep_until(next) => {}
             () = wake.notified() => {}
         }
         let Some(gate) = gate.upgrade() else { return };
+        if late {
+            gate.show_late();
+        }
         if Instant::now() >= sweep {
             sweep = Instant::now() + SWEEP;
             gate.sweep_grants().await;

@@ -15,6 +15,8 @@ mod edits;
 mod first_use;
 #[path = "gate/house.rs"]
 mod house;
+#[path = "gate/left.rs"]
+mod left;
 #[path = "gate/policy.rs"]
 mod policy;
 #[path = "gate/raise.rs"]

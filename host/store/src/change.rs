@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::CommitError;
+use crate::{CommitError, Store, Table};
 
 /// Carries a change to its end on a task of its own, though whoever asked for it leaves meanwhile.
 ///
@@ -19,4 +19,18 @@ pub async fn to_the_end<T: Send + 'static>(
             Err(_) => Err(CommitError::Unavailable("the host is stopping".to_owned())),
         },
     }
+}
+
+/// Whether a commit that was answered with `error` is in the store all the same: it is if `key` has the
+/// value that the commit leads to, which must be one that it did not have before. A store that can't be
+/// read has not said so.
+pub async fn landed(
+    store: &dyn Store,
+    error: &CommitError,
+    table: Table,
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> bool {
+    error.may_have_landed()
+        && matches!(store.get(table, key).await, Ok(found) if found.as_deref() == value)
 }

@@ -1,5 +1,8 @@
 //! A gate in a temporary directory, and actions to bring to it.
 
+#[path = "../../../store/tests/support/faulty.rs"]
+mod faulty;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +25,8 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
+
+use faulty::Faulty;
 
 pub(crate) const MANIFEST: &str = r#"
 format = 1
@@ -56,7 +61,7 @@ peer = { tag = "finance" }
 
 /// A store that can be told to fail like a broken disk.
 pub(crate) struct Disk {
-    store: Arc<RedbStore>,
+    store: Arc<Faulty>,
     broken: AtomicBool,
 }
 
@@ -115,6 +120,7 @@ pub(crate) struct House {
     pub(crate) gate: Gate,
     pub(crate) audit: Audit,
     pub(crate) disk: Arc<Disk>,
+    pub(crate) faulty: Arc<Faulty>,
     pub(crate) changes: broadcast::Receiver<Approval>,
     _dir: Option<TempDir>,
 }
@@ -138,8 +144,9 @@ impl House {
 
     pub(crate) async fn at(dir: &Path, change: impl FnOnce(&mut Options)) -> Self {
         let store = RedbStore::open(dir, nexus_store::Options::default()).unwrap();
+        let faulty = Faulty::over(store);
         let disk = Arc::new(Disk {
-            store,
+            store: faulty.clone(),
             broken: AtomicBool::new(false),
         });
         let key = SigningKey::load_or_create(dir.join("audit.key")).unwrap();
@@ -155,6 +162,7 @@ impl House {
             gate,
             audit,
             disk,
+            faulty,
             changes,
             _dir: None,
         }

@@ -16,14 +16,15 @@ use tokio::sync::{oneshot, watch};
 pub struct Faulty {
     store: Arc<dyn Store>,
     rules: Mutex<Vec<(Table, Fate)>>,
+    unread: Mutex<Vec<Table>>,
 }
 
 /// What becomes of the next commit that writes a table.
 enum Fate {
     /// Nothing is written, and the answer says so.
     Lost,
-    /// It is written, and the answer is that it may not have been.
-    Landed,
+    /// It is written, and the answer is that it may not have been; perhaps the table can't be read then.
+    Landed { unread: bool },
     /// It waits before it is written, or after that.
     Held {
         first: bool,
@@ -52,6 +53,7 @@ impl Faulty {
         Arc::new(Self {
             store,
             rules: Mutex::default(),
+            unread: Mutex::default(),
         })
     }
 
@@ -62,7 +64,12 @@ impl Faulty {
 
     /// The next commit that writes `table` is written, and answered with an error.
     pub fn land(&self, table: &'static str) {
-        self.rule(table, Fate::Landed);
+        self.rule(table, Fate::Landed { unread: false });
+    }
+
+    /// The same, and the read of the table that comes next fails.
+    pub fn land_unread(&self, table: &'static str) {
+        self.rule(table, Fate::Landed { unread: true });
     }
 
     /// The next commit that writes `table` is written, and its answer held.
@@ -95,7 +102,7 @@ impl Faulty {
         rules.push((Table(table), fate));
     }
 
-    fn fate(&self, commit: &Commit) -> Option<Fate> {
+    fn fate(&self, commit: &Commit) -> Option<(Table, Fate)> {
         let mut rules = self.rules.lock().expect("no test panics here");
         let writes = |wanted: Table| {
             commit.operations().iter().any(|operation| {
@@ -103,7 +110,7 @@ impl Faulty {
             })
         };
         let at = rules.iter().position(|(table, _)| writes(*table))?;
-        Some(rules.remove(at).1)
+        Some(rules.remove(at))
     }
 }
 
@@ -116,23 +123,32 @@ impl Store for Faulty {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
         match self.fate(&commit) {
             None => self.store.commit(commit).await,
-            Some(Fate::Lost) => Err(unavailable()),
-            Some(Fate::Landed) => {
+            Some((_, Fate::Lost)) => Err(unavailable()),
+            Some((table, Fate::Landed { unread })) => {
                 self.store.commit(commit).await?;
+                if unread {
+                    self.unread.lock().expect("no test panics here").push(table);
+                }
                 Err(unavailable())
             }
-            Some(Fate::Held {
-                first: true,
-                reached,
-                released,
-            }) => {
+            Some((
+                _,
+                Fate::Held {
+                    first: true,
+                    reached,
+                    released,
+                },
+            )) => {
                 let _ = reached.send(());
                 let _ = released.await;
                 self.store.commit(commit).await
             }
-            Some(Fate::Held {
-                reached, released, ..
-            }) => {
+            Some((
+                _,
+                Fate::Held {
+                    reached, released, ..
+                },
+            )) => {
                 let committed = self.store.commit(commit).await;
                 let _ = reached.send(());
                 let _ = released.await;
@@ -146,6 +162,14 @@ impl Store for Faulty {
     }
 
     async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
+        let unread = {
+            let mut unread = self.unread.lock().expect("no test panics here");
+            let at = unread.iter().position(|other| *other == table);
+            at.map(|at| unread.remove(at))
+        };
+        if unread.is_some() {
+            return Err(ReadError::Unavailable("broken for the test".to_owned()));
+        }
         self.store.get(table, key).await
     }
 
