@@ -170,14 +170,13 @@ async fn hold(
     prepared: &Prepared,
     stages: &Stages,
 ) -> Result<Option<Arc<Generation>>, String> {
-    let blobs = forge.runtime.services().blobs.clone();
-    let component = prepared.component.clone();
-    tokio::task::spawn_blocking(move || blobs.put(&component))
-        .await
-        .map_err(|error| error_chain(&error))?
-        .map_err(|error| error_chain(&error))?;
     forged.state = ForgedState::Held;
-    save(forge, Some(&forged), Some(lineage)).await?;
+    let mut commit = Commit::new();
+    records::put_forged(&mut commit, &forged);
+    records::put_lineage(&mut commit, lineage);
+    let keeper = forged.id.to_string();
+    let kept = forge.runtime.keep(prepared, &keeper, commit).await;
+    kept.map_err(|error| error_chain(&error))?;
     let detail = Detail::NotPublished {
         reason: NotPublished::HotReloadOff,
         digest: prepared.digest,

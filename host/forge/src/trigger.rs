@@ -1,6 +1,7 @@
 //! What was forged and is not live: found by name, and noted once it is.
 
 use nexus_manifest::{AgentName, Digest};
+use nexus_runtime::let_go;
 use nexus_store::{Commit, CommitError};
 
 use crate::forge::Forge;
@@ -41,6 +42,8 @@ impl Forge {
         };
         let mut commit = Commit::new();
         records::put_forged(&mut commit, &published);
+        // From now on its generation keeps it.
+        let_go(&mut commit, &published.component, &published.id.to_string());
         let store = &self.inner.runtime.services().store;
         store.commit(commit).await?;
         Ok(published)

@@ -3,6 +3,7 @@
 use nexus_manifest::AgentName;
 use nexus_store::{BlobId, Commit, Scan};
 
+use crate::kept::kept;
 use crate::prepare::blocking;
 use crate::publish::PublishError;
 use crate::registry::{GENERATIONS, GenerationInfo, generation_key};
@@ -29,7 +30,8 @@ impl Runtime {
         Ok(dropped)
     }
 
-    /// Removes components and artifacts that no generation of any agent needs.
+    /// Removes components and artifacts that no generation of any agent needs and nobody keeps. The
+    /// caller holds `changing`.
     pub(crate) async fn collect(&self, dropped: Vec<GenerationInfo>) {
         if dropped.is_empty() {
             return;
@@ -44,6 +46,9 @@ impl Runtime {
         else {
             return;
         };
+        let Ok(spared) = kept(&*self.0.services.store).await else {
+            return;
+        };
         let kept: Vec<GenerationInfo> = rows
             .iter()
             .filter_map(|(_, row)| serde_json::from_slice(row).ok())
@@ -51,7 +56,9 @@ impl Runtime {
         let runtime = self.clone();
         blocking(move || {
             for info in dropped {
-                if kept.iter().all(|kept| kept.digest != info.digest) {
+                let needed = spared.contains(info.digest.as_bytes())
+                    || kept.iter().any(|kept| kept.digest == info.digest);
+                if !needed {
                     let blob = BlobId::from(info.digest.as_bytes());
                     if let Err(error) = runtime.0.services.blobs.remove(&blob) {
                         tracing::debug!(%error, component = %info.digest, "the component is left behind");

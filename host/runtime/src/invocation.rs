@@ -18,6 +18,7 @@ use crate::live::Home;
 use crate::log::{Level, Log, LogLine, Stream};
 use crate::meter::Meter;
 use crate::outcome::Outcome;
+use crate::rows::Rows;
 
 /// Where an invocation is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -141,6 +142,7 @@ pub(crate) struct Invocation {
     cancel: Notify,
     /// Whether a row of it is in the store.
     stored: AtomicBool,
+    pub(crate) rows: Rows,
 }
 
 #[derive(Debug)]
@@ -202,6 +204,7 @@ impl Invocation {
             cancelled: AtomicBool::new(false),
             cancel: Notify::new(),
             stored: AtomicBool::new(false),
+            rows: Rows::default(),
         });
         if let Some(parent) = &invocation.parent {
             lock(&parent.children).push(Arc::downgrade(&invocation));

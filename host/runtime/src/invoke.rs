@@ -302,6 +302,8 @@ impl Runtime {
             .await;
         let outcome = outcome.cleaned(&invocation.watch).await;
         let outcome = checked(outcome, generation.manifest.output.as_ref(), &loaded.limits);
+        // A question may still be on its way to the disk, and with it a row that says it goes on.
+        invocation.close_rows().await;
         if invocation.is_stored() {
             runtime.store_end(&invocation, &outcome).await;
         }

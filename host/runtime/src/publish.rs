@@ -5,9 +5,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use nexus_audit::{Event, EventKind};
-use nexus_gate::{Introductions, Payload, Permit, Principal, kind};
+use nexus_gate::{Introductions, Payload, Permit, Principal, StartError, kind};
 use nexus_manifest::{AgentName, Digest, PermissionDiff};
-use nexus_store::{BlobError, BlobId, Commit, CommitError, ReadError, Scan};
+use nexus_store::{BlobError, BlobId, Commit, CommitError, ReadError, Scan, landed, to_the_end};
 
 use crate::generation::Generation;
 use crate::invocation::milliseconds;
@@ -144,7 +144,8 @@ impl Runtime {
         .map(Bytes::from)
     }
 
-    /// Lets a prepared component answer from now on.
+    /// Lets a prepared component answer from now on. Goes to its end though the caller leaves, like
+    /// every change of an agent.
     ///
     /// When this returns, the registry's row and the audit record are durable
     /// and every invocation that begins gets this generation. Those that began
@@ -164,14 +165,22 @@ impl Runtime {
         publish: Publish,
         permit: Option<(Permit<kind::Publish>, &Payload)>,
     ) -> Result<Arc<Generation>, PublishError> {
-        let (runtime, component) = (self.clone(), prepared.component.clone());
-        let id = BlobId::from(prepared.digest.as_bytes());
-        blocking(move || runtime.0.services.blobs.put_as(id, &component))
+        let permit = permit.map(|(permit, payload)| (permit, payload.clone()));
+        let runtime = self.clone();
+        to_the_end(async move { runtime.publish_now(prepared, publish, permit).await })
             .await
-            .map_err(PublishError::Blob)?;
+            .map_err(PublishError::Commit)?
+    }
 
+    async fn publish_now(
+        &self,
+        prepared: Prepared,
+        publish: Publish,
+        permit: Option<(Permit<kind::Publish>, Payload)>,
+    ) -> Result<Arc<Generation>, PublishError> {
         let name = prepared.agent().clone();
         let _changing = self.0.registry.changing.lock().await;
+        self.put_component(&prepared).await?;
         let row = self.row(&name).await?;
         if let Some((_, AgentRow { owner, .. })) = &row
             && *owner != publish.owner
@@ -245,19 +254,20 @@ impl Runtime {
             true => gate.introduce(&mut commit, &name, generation.digest, &generation.manifest),
             false => Introductions::default(),
         };
-        match permit {
-            Some((permit, payload)) => {
-                permit
-                    .commit(payload, commit)
-                    .await
-                    .map_err(PublishError::NotPermitted)?;
-            }
+        let done = match permit {
+            Some((permit, payload)) => permit
+                .commit(&payload, commit)
+                .await
+                .map(drop)
+                .map_err(PublishError::NotPermitted),
             None => {
                 let Services { store, gate, .. } = &*self.0.services;
                 let _pass = gate.lock().enter().map_err(PublishError::Locked)?;
-                store.commit(commit).await.map_err(PublishError::Commit)?;
+                let committed = store.commit(commit).await;
+                committed.map(drop).map_err(PublishError::Commit)
             }
-        }
+        };
+        let done = self.unless_landed(done, &name, Some(&next)).await?;
 
         self.0.services.gate.introduced(introductions);
         if taken_over {
@@ -266,7 +276,7 @@ impl Runtime {
         self.serve(Arc::clone(&generation));
         self.0.registry.tell(name, Change::Published(number));
         self.collect(dropped).await;
-        Ok(generation)
+        done.map(|()| generation)
     }
 
     /// Lets an earlier generation answer again. Numbers are never used twice: the next publication
@@ -278,6 +288,24 @@ impl Runtime {
         number: u64,
         principal: &Principal,
         permit: Option<(Permit<kind::Publish>, &Payload)>,
+    ) -> Result<Arc<Generation>, PublishError> {
+        let permit = permit.map(|(permit, payload)| (permit, payload.clone()));
+        let (runtime, agent, principal) = (self.clone(), agent.clone(), principal.clone());
+        to_the_end(async move {
+            runtime
+                .rollback_now(&agent, number, &principal, permit)
+                .await
+        })
+        .await
+        .map_err(PublishError::Commit)?
+    }
+
+    async fn rollback_now(
+        &self,
+        agent: &AgentName,
+        number: u64,
+        principal: &Principal,
+        permit: Option<(Permit<kind::Publish>, Payload)>,
     ) -> Result<Arc<Generation>, PublishError> {
         let _changing = self.0.registry.changing.lock().await;
         let Some((bytes, row)) = self.row(agent).await? else {
@@ -316,25 +344,25 @@ impl Runtime {
             true => gate.introduce(&mut commit, agent, generation.digest, &generation.manifest),
             false => Introductions::default(),
         };
-        match permit {
-            Some((permit, payload)) => {
-                permit
-                    .commit(payload, commit)
-                    .await
-                    .map_err(PublishError::NotPermitted)?;
-            }
+        let done = match permit {
+            Some((permit, payload)) => permit
+                .commit(&payload, commit)
+                .await
+                .map(drop)
+                .map_err(PublishError::NotPermitted),
             None => {
-                let store = &self.0.services.store;
-                store.commit(commit).await.map_err(PublishError::Commit)?;
+                let committed = self.0.services.store.commit(commit).await;
+                committed.map(drop).map_err(PublishError::Commit)
             }
-        }
+        };
+        let done = self.unless_landed(done, agent, Some(&next)).await?;
 
         self.0.services.gate.introduced(introductions);
         self.serve(Arc::clone(&generation));
         self.0
             .registry
             .tell(agent.clone(), Change::RolledBack(number));
-        Ok(generation)
+        done.map(|()| generation)
     }
 
     /// A kept generation, loaded.
@@ -361,8 +389,21 @@ impl Runtime {
         agent: &AgentName,
         principal: &Principal,
     ) -> Result<(), PublishError> {
+        let (runtime, agent, principal) = (self.clone(), agent.clone(), principal.clone());
+        to_the_end(async move { runtime.remove_now(&agent, &principal).await })
+            .await
+            .map_err(PublishError::Commit)?
+    }
+
+    async fn remove_now(
+        &self,
+        agent: &AgentName,
+        principal: &Principal,
+    ) -> Result<(), PublishError> {
         let _changing = self.0.registry.changing.lock().await;
         let Some(row) = self.row(agent).await? else {
+            // An agent that the store does not have does not answer, whatever came of its removal.
+            self.0.registry.remove(agent);
             return Err(PublishError::UnknownAgent(agent.clone()));
         };
         let mut commit = Commit::new();
@@ -378,18 +419,38 @@ impl Runtime {
             .detail(serde_json::json!({ "generation": row.1.current }));
         self.0.services.audit.append(&mut commit, event);
         self.0.services.gate.forget(&mut commit, agent);
-        self.0
-            .services
-            .store
-            .commit(commit)
-            .await
-            .map_err(PublishError::Commit)?;
+        let committed = self.0.services.store.commit(commit).await;
+        let done = committed.map(drop).map_err(PublishError::Commit);
+        let done = self.unless_landed(done, agent, None).await?;
 
         self.0.services.gate.forgotten(agent);
         self.0.registry.remove(agent);
         self.0.registry.tell(agent.clone(), Change::Removed);
         self.collect(kept).await;
-        Ok(())
+        done
+    }
+
+    /// What a change came to, if it is made: the inner error is one that its caller is told although
+    /// it is. Memory has to follow it in both cases. The outer error is one that changed nothing.
+    async fn unless_landed(
+        &self,
+        done: Result<(), PublishError>,
+        agent: &AgentName,
+        row: Option<&AgentRow>,
+    ) -> Result<Result<(), PublishError>, PublishError> {
+        let told = match &done {
+            Err(PublishError::Commit(error)) => error.clone(),
+            Err(PublishError::NotPermitted(StartError::Unavailable(why))) => {
+                CommitError::Unavailable(why.clone())
+            }
+            _ => return done.map(Ok),
+        };
+        let (store, row) = (&*self.0.services.store, row.map(encode));
+        let key = agent.as_str().as_bytes();
+        match landed(store, &told, AGENTS, key, row.as_deref()).await {
+            true => Ok(done),
+            false => done.map(Ok),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::invocation::{Invocation, Progress};
 use crate::limits::{HostLimits, Limit, Limiter};
 use crate::log::{Level, escape};
 use crate::rehearsal::Rehearsal;
+use crate::rows::UnderWay;
 use crate::runtime::{Runtime, Services};
 use crate::{stored, wasi};
 
@@ -134,6 +135,7 @@ impl State {
         Arc::new(Watch {
             invocation: Arc::clone(&self.invocation),
             approval: Mutex::new(None),
+            rows: Mutex::default(),
         })
     }
 
@@ -283,6 +285,8 @@ pub(crate) fn exhausted(limit: Limit) -> wasmtime::Error {
 struct Watch {
     invocation: Arc<Invocation>,
     approval: Mutex<Option<ApprovalId>>,
+    /// The rows that are written with the question.
+    rows: Mutex<Vec<UnderWay>>,
 }
 
 impl Observer for Watch {
@@ -291,12 +295,23 @@ impl Observer for Watch {
         if asked.replace(approval.id).is_none() {
             self.invocation.wait_for(approval.id);
         }
-        // The callers wait with it, so they are stored with it.
+        // The callers wait with it, so they are stored with it. One that has ended meanwhile, because it
+        // was cancelled, says itself how.
+        let mut rows = Vec::new();
         let mut waiting = Some(&self.invocation);
         while let Some(invocation) = waiting {
-            stored::put(commit, invocation);
+            if let Some(row) = invocation.begin_row() {
+                stored::put(commit, invocation);
+                rows.push(row);
+            }
             waiting = invocation.parent();
         }
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = rows;
+    }
+
+    fn writing(&self) -> Option<Box<dyn Send>> {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Box::new(std::mem::take(&mut *rows)))
     }
 
     fn asked(&self, approval: ApprovalId) {

@@ -4,7 +4,10 @@
 mod agents;
 mod chains;
 mod compiling;
+#[path = "../../../store/tests/support/faulty.rs"]
+mod faulty;
 mod guests;
+mod left;
 mod limits;
 mod listing;
 mod outcomes;

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::guests::{NULL, OPEN, agent};
 use crate::support::{Host, me, success};
 
-fn asks() -> bytes::Bytes {
+pub(crate) fn asks() -> bytes::Bytes {
     let permission = "[[permission]]\nmemory = { space = \"notes\", access = \"read-write\" }\n";
     let body = format!(
         "(call $open (i32.const 1024) (i32.const 4) (i32.const 1) (i32.const 3000)) {NULL}"

@@ -21,10 +21,13 @@ use nexus_vault::{MasterKey, Vault};
 use tempfile::TempDir;
 use wasmtime::component::{ComponentType, Lift, Linker, ResourceType, Val};
 
+use crate::faulty::Faulty;
+
 /// A host in a directory of its own.
 pub(crate) struct Host {
     pub(crate) runtime: Runtime,
     pub(crate) services: Arc<Services>,
+    pub(crate) faulty: Arc<Faulty>,
     pub(crate) dir: Arc<TempDir>,
 }
 
@@ -45,7 +48,8 @@ impl Host {
 
     pub(crate) async fn open(dir: Arc<TempDir>, change: impl FnOnce(&mut Options)) -> Self {
         let path = dir.path();
-        let store: Arc<dyn Store> = RedbStore::open(path, StoreOptions::default()).unwrap();
+        let faulty = Faulty::over(RedbStore::open(path, StoreOptions::default()).unwrap());
+        let store: Arc<dyn Store> = faulty.clone();
         let key = SigningKey::load_or_create(path.join("audit.key")).unwrap();
         let audit = Audit::open(Arc::clone(&store), key).await.unwrap();
         let master = MasterKey::load_or_create(path.join("master.key")).unwrap();
@@ -78,6 +82,7 @@ impl Host {
         Self {
             runtime,
             services,
+            faulty,
             dir,
         }
     }
