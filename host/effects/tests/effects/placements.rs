@@ -1,9 +1,11 @@
 //! Secrets on the wire, and nowhere else.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use nexus_effects::Error;
 use nexus_effects::http::{Egress, EgressOptions, Encoding, Place, Placement, Request};
+use nexus_effects::{Error, Watch};
 use nexus_manifest::{Method, Origin};
 
 use crate::house::{House, http_permission, options, request};
@@ -429,4 +431,22 @@ async fn values_that_a_header_can_not_carry_are_refused_before_the_permit_is_spe
         assert!(matches!(scene.send(post).await, Err(Error::Invalid(_))));
     }
     assert!(scene.server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn an_edited_request_is_searched_for_what_the_invocation_has_used_before() {
+    let scene = scene(ok(&format!("you once said {PLAIN}"))).await;
+    let mut asked = scene.post("/asked");
+    let watch = Watch::default();
+    watch.add("key", PLAIN.as_bytes());
+    let context = scene.house.context(&scene.permissions());
+    let action = asked.action(context, 1, BTreeSet::new());
+    let screened = asked.screen(&action, &scene.house.vault, &watch).await;
+    screened.unwrap();
+    let mut edited = action.clone();
+    edited.target = edited.target.replace("/asked", "/edited");
+    let answer = scene.send(asked.amended(&edited).unwrap()).await.unwrap();
+    assert!(scene.server.request().contains("/edited"));
+    let body = String::from_utf8_lossy(&answer.body);
+    assert_eq!(body, "you once said [secret:key]");
 }
