@@ -10,6 +10,9 @@ mod convert;
 mod demo;
 mod doors;
 mod fault;
+#[cfg(test)]
+#[path = "../../store/tests/support/faulty.rs"]
+mod faulty;
 mod forges;
 mod gateway;
 mod head;

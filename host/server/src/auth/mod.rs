@@ -6,6 +6,8 @@
 
 mod layer;
 mod role;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub(crate) use layer::AuthLayer;

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nexus_audit::{Audit, Event, EventKind};
 use nexus_gate::{Approvers, Principal};
 use nexus_manifest::Digest;
-use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table, now_ms};
+use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table, landed, now_ms, to_the_end};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -115,6 +115,8 @@ pub struct Tokens {
 struct Known {
     info: TokenInfo,
     caller: Caller,
+    /// Whether the store has it as it is here.
+    stored: bool,
 }
 
 impl Tokens {
@@ -134,7 +136,7 @@ impl Tokens {
             for (key, row) in rows {
                 let info: TokenInfo = serde_json::from_slice(&row).map_err(TokenError::Corrupt)?;
                 if let Ok(hash) = <[u8; 32]>::try_from(key.as_slice()) {
-                    let known = Known::new(info, &by_hash, &hash);
+                    let known = Known::new(info, &by_hash, &hash, true);
                     by_hash.insert(hash, Arc::new(known));
                 }
             }
@@ -148,7 +150,8 @@ impl Tokens {
     }
 
     /// On the first start, and if no operator's token works any more, makes one and writes it to
-    /// `path`, readable by its owner alone.
+    /// `path`, readable by its owner alone. The file comes first: a token that works is one that
+    /// somebody can read.
     pub async fn ensure_operator(&self, path: &Path) -> Result<(), TokenError> {
         let now = now_ms();
         let works = |info: &TokenInfo| info.end().is_none_or(|end| end > now);
@@ -159,10 +162,9 @@ impl Tokens {
         {
             return Ok(());
         }
-        let token = self
-            .create("operator", Role::Operator, None, "host", "")
-            .await?;
-        write_private(path, token.secret.as_bytes()).map_err(TokenError::File)
+        let token = Self::draw("operator", Role::Operator, None)?;
+        write_private(path, token.secret.as_bytes()).map_err(TokenError::File)?;
+        self.enter_new(token, "host", "").await.map(drop)
     }
 
     /// Whose token this is, if it is known, neither expired nor revoked.
@@ -174,7 +176,7 @@ impl Tokens {
     }
 
     /// Makes a token for `principal`. Unless `request_id` is empty, a repeat of it by the same
-    /// principal makes no second one and is refused.
+    /// principal makes no second one and is refused. Goes to its end though the caller leaves.
     pub async fn create(
         &self,
         principal: &str,
@@ -186,6 +188,13 @@ impl Tokens {
         if request_id.len() > MAX_REQUEST_ID {
             return Err(TokenError::BadRequestId);
         }
+        let made = Self::draw(principal, role, ttl)?;
+        let (tokens, by, request_id) = (self.clone(), by.to_owned(), request_id.to_owned());
+        to_the_end(async move { tokens.enter_new(made, &by, &request_id).await }).await?
+    }
+
+    /// A token that is not in force yet.
+    fn draw(principal: &str, role: Role, ttl: Option<Duration>) -> Result<NewToken, TokenError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._@-".contains(c);
         if principal.is_empty() || principal.len() > 64 || !principal.chars().all(allowed) {
             return Err(TokenError::BadPrincipal(
@@ -195,35 +204,63 @@ impl Tokens {
         let mut random = [0; 32];
         getrandom::fill(&mut random).map_err(|_| TokenError::Random)?;
         let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random));
-        let hash = *Digest::of(secret.as_bytes()).as_bytes();
         let created_ms = now_ms();
         let info = TokenInfo {
-            id: id_of(&hash),
+            id: token_id(&secret),
             principal: principal.to_owned(),
             role,
             created_ms,
             expires_ms: ttl.map(|ttl| created_ms.saturating_add(ttl.as_millis() as u64)),
             revoked_ms: None,
         };
+        Ok(NewToken { info, secret })
+    }
+
+    async fn enter_new(
+        &self,
+        made: NewToken,
+        by: &str,
+        request_id: &str,
+    ) -> Result<NewToken, TokenError> {
+        let hash = *Digest::of(made.secret.as_bytes()).as_bytes();
         let mut commit = Commit::new();
         if !request_id.is_empty() {
             // No principal has a line break in its name.
             let key = format!("{by}\n{request_id}").into_bytes();
             commit.expect_absent(REQUESTS, key.clone());
-            commit.put(REQUESTS, key, info.id.clone().into_bytes());
+            commit.put(REQUESTS, key, made.info.id.clone().into_bytes());
         }
-        let saved = self.save(commit, hash, info.clone(), EventKind::TokenCreated, by);
-        match saved.await {
-            Err(TokenError::Commit(CommitError::Conflict { .. })) => {
-                Err(TokenError::Repeated(request_id.to_owned()))
-            }
-            saved => saved.map(|()| NewToken { info, secret }),
+        let (row, kind) = (encode(&made.info)?, EventKind::TokenCreated);
+        let saved = self.save(commit, hash, &row, &made.info, kind, by).await;
+        if let Err(error) = &saved
+            && !landed(&*self.store, error, TOKENS, &hash, Some(&row)).await
+        {
+            return Err(match error {
+                CommitError::Conflict { .. } => TokenError::Repeated(request_id.to_owned()),
+                error => TokenError::Commit(error.clone()),
+            });
         }
+        // One that is in the store although its maker is told of an error can be listed and revoked.
+        self.enter(hash, made.info.clone(), true);
+        saved?;
+        Ok(made)
     }
 
     /// Ends a token at once, and the streams that it has opened; or after `grace`, if there is any,
-    /// so that its holder can change over to another. Doing so twice is the same.
+    /// so that its holder can change over to another. Doing so twice is the same. Goes to its end though
+    /// the caller leaves, and holds from the first moment: after an error the token has ended here, and
+    /// whether that outlasts a restart shows when it is revoked again.
     pub async fn revoke(
+        &self,
+        id: &str,
+        grace: Duration,
+        by: &str,
+    ) -> Result<TokenInfo, TokenError> {
+        let (tokens, id, by) = (self.clone(), id.to_owned(), by.to_owned());
+        to_the_end(async move { tokens.revoke_now(&id, grace, &by).await }).await?
+    }
+
+    async fn revoke_now(
         &self,
         id: &str,
         grace: Duration,
@@ -238,7 +275,7 @@ impl Tokens {
         let (hash, known) =
             found.ok_or_else(|| TokenError::NotFound(id.chars().take(100).collect()))?;
         let mut info = known.info.clone();
-        if info.revoked_ms.is_some() {
+        if info.revoked_ms.is_some() && known.stored {
             return Ok(info);
         }
         let usable = |i: &TokenInfo| i.role == Role::Operator && i.end().is_none();
@@ -247,15 +284,26 @@ impl Tokens {
         }
         let now = now_ms();
         if grace.is_zero() {
-            info.revoked_ms = Some(now);
+            info.revoked_ms.get_or_insert(now);
         } else {
             let end = now.saturating_add(u64::try_from(grace.as_millis()).unwrap_or(u64::MAX));
             // It is never made to last longer than it would have.
             info.expires_ms = Some(info.expires_ms.map_or(end, |before| before.min(end)));
         }
-        let commit = Commit::new();
-        self.save(commit, hash, info.clone(), EventKind::TokenRevoked, by)
-            .await?;
+        self.enter(hash, info.clone(), false);
+        let mut commit = Commit::new();
+        // What only takes away goes through on a full disk.
+        commit.urgent();
+        let (row, kind) = (encode(&info)?, EventKind::TokenRevoked);
+        let saved = self.save(commit, hash, &row, &info, kind, by).await;
+        let stored = match &saved {
+            Ok(()) => true,
+            Err(error) => landed(&*self.store, error, TOKENS, &hash, Some(&row)).await,
+        };
+        if stored {
+            self.enter(hash, info.clone(), true);
+        }
+        saved?;
         Ok(info)
     }
 
@@ -274,28 +322,31 @@ impl Tokens {
         &self,
         mut commit: Commit,
         hash: [u8; 32],
-        info: TokenInfo,
+        row: &[u8],
+        info: &TokenInfo,
         kind: EventKind,
         by: &str,
-    ) -> Result<(), TokenError> {
-        let row = serde_json::to_vec(&info).map_err(TokenError::Corrupt)?;
+    ) -> Result<(), CommitError> {
         commit.put(TOKENS, hash, row);
         let detail = serde_json::json!({
             "token": info.id, "for": info.principal, "role": info.role, "expires_ms": info.expires_ms,
         });
         self.audit
             .append(&mut commit, Event::new(kind).principal(by).detail(detail));
-        self.store.commit(commit).await?;
+        self.store.commit(commit).await.map(drop)
+    }
+
+    /// Goes by what is known of a token now. `stored` says whether the store has it, too.
+    fn enter(&self, hash: [u8; 32], info: TokenInfo, stored: bool) {
         let mut all = self
             .by_hash
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = Arc::new(Known::new(info, &all, &hash));
+        let known = Arc::new(Known::new(info, &all, &hash, stored));
         all.insert(hash, Arc::clone(&known));
         drop(all);
         // Whoever has a stream open by this token hears of its new end.
         known.caller.life.send_replace(known.info.end());
-        Ok(())
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, HashMap<[u8; 32], Arc<Known>>> {
@@ -336,7 +387,12 @@ impl TokenInfo {
 impl Known {
     /// A token among all others: its principal's calls are counted together, and its streams stay
     /// with it when something of it changes.
-    fn new(info: TokenInfo, all: &HashMap<[u8; 32], Arc<Known>>, hash: &[u8; 32]) -> Self {
+    fn new(
+        info: TokenInfo,
+        all: &HashMap<[u8; 32], Arc<Known>>,
+        hash: &[u8; 32],
+        stored: bool,
+    ) -> Self {
         let life = all.get(hash).map(|known| Arc::clone(&known.caller.life));
         let of_principal = all.values().find(|k| k.info.principal == info.principal);
         let caller = Caller {
@@ -345,8 +401,16 @@ impl Known {
             life: life.unwrap_or_else(|| Arc::new(watch::Sender::new(info.end()))),
             share: of_principal.map_or_else(Arc::default, |known| Arc::clone(&known.caller.share)),
         };
-        Self { info, caller }
+        Self {
+            info,
+            caller,
+            stored,
+        }
     }
+}
+
+fn encode(info: &TokenInfo) -> Result<Vec<u8>, TokenError> {
+    serde_json::to_vec(info).map_err(TokenError::Corrupt)
 }
 
 fn id_of(hash: &[u8; 32]) -> String {
@@ -361,11 +425,13 @@ pub(crate) fn token_id(secret: &str) -> String {
 /// Writes a file that only its owner can read, whole or not at all.
 pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or(Path::new("."));
     // A temporary file is made with mode 0600 and keeps it.
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    // The name, too, has to outlast the machine's power.
+    std::fs::File::open(dir)?.sync_all()
 }
