@@ -5,11 +5,11 @@ use std::io::{self, Read as _, Write as _};
 use std::mem::MaybeUninit;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
-use super::{Inner, pause, spawn};
+use super::{Inner, MOMENT, pause, spawn};
 
 /// Its name in the data directory.
 pub(crate) const FILE: &str = "lock";
@@ -89,12 +89,12 @@ pub(super) fn watch(host: Weak<Inner>) -> io::Result<()> {
             look(&inner);
         }
         if !told {
-            pause();
+            pause(MOMENT);
         }
     })
 }
 
-fn look(inner: &Inner) {
+fn look(inner: &Arc<Inner>) {
     if exists(&inner.data_dir) && inner.lock.check().is_ok() {
         inner.engage(&reason(&inner.data_dir), "file");
         inner.settle();

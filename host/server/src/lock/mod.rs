@@ -6,6 +6,8 @@
 
 mod file;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +17,7 @@ use std::time::Duration;
 use nexus_audit::{Audit, Event, EventKind};
 use nexus_gate::{Engaged, Gate, Lock};
 use nexus_runtime::Runtime;
-use nexus_store::{Commit, CommitError, ReadError, Store, Table, now_ms};
+use nexus_store::{Commit, CommitError, ReadError, Store, Table, landed, now_ms};
 use serde::Deserialize;
 use tokio::runtime::Handle;
 
@@ -26,6 +28,10 @@ const TABLE: Table = Table("emergency-lock");
 const KEY: &[u8] = b"engaged";
 /// How long whoever engages the lock waits for commits that were let through before.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a thread waits whose system call fails.
+const MOMENT: Duration = Duration::from_millis(100);
+/// How soon it is tried again to make it durable.
+const AGAIN: Duration = Duration::from_secs(1);
 /// So much of a reason is kept.
 const REASON_BYTES: usize = 500;
 
@@ -47,6 +53,8 @@ struct Inner {
     filed: AtomicBool,
     /// Whether the row and its record are in the store.
     recorded: AtomicBool,
+    /// Whether a thread tries to make it durable.
+    trying: AtomicBool,
     /// One change of disk and store at a time.
     changing: Mutex<()>,
 }
@@ -127,6 +135,7 @@ impl EmergencyLock {
             calls: AtomicU64::new(0),
             filed: AtomicBool::new(filed),
             recorded: AtomicBool::new(row.is_some()),
+            trying: AtomicBool::new(false),
             changing: Mutex::default(),
         })))
     }
@@ -161,7 +170,7 @@ impl EmergencyLock {
 
     /// Engages it: nothing is permitted and nothing starts from now on, what runs is ended, what waits
     /// for a person is withdrawn. Returns when all of that is done and, where the disk takes it,
-    /// durable.
+    /// durable; where it does not, a thread tries until it does.
     pub(crate) async fn engage(&self, reason: &str, by: &str) -> Standing {
         let (inner, reason, by) = (self.0.clone(), reason.to_owned(), by.to_owned());
         let engage = move || {
@@ -203,13 +212,17 @@ impl Inner {
     fn engage(&self, reason: &str, by: &str) {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let first = self.lock.engage(engaged(reason, by));
-        let Some(engaged) = self.lock.engaged().filter(|_| first) else {
+        let Some(engaged) = self.lock.engaged() else {
             return;
         };
-        tracing::warn!(reason = engaged.reason, by, "the emergency lock is engaged");
-        match file::put(&self.data_dir, &engaged.reason) {
-            Ok(()) => self.filed.store(true, Ordering::Release),
-            Err(error) => tracing::error!(%error, "the file of the emergency lock is not written"),
+        if first {
+            tracing::warn!(reason = engaged.reason, by, "the emergency lock is engaged");
+        }
+        if let Err(error) = self.file(&engaged) {
+            tracing::error!(%error, "the file of the emergency lock is not written");
+        }
+        if !first {
+            return;
         }
         if !self.lock.settled(PATIENCE) {
             tracing::error!("an effect that began before the emergency lock is still on its way");
@@ -219,9 +232,18 @@ impl Inner {
         }
     }
 
+    /// Writes the file, unless that is done.
+    fn file(&self, engaged: &Engaged) -> std::io::Result<()> {
+        if !self.filed.load(Ordering::Acquire) {
+            file::put(&self.data_dir, &engaged.reason)?;
+            self.filed.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
     /// The part that needs the store: the row, its record, the questions. Not to be called on a thread
     /// of the runtime.
-    fn settle(&self) {
+    fn settle(self: &Arc<Self>) {
         let _changing = self.changing();
         let Some(engaged) = self.lock.engaged() else {
             return;
@@ -234,6 +256,47 @@ impl Inner {
                 gate.withdraw_all(&engaged.to_string()).await;
             }
         });
+        self.insist();
+    }
+
+    /// Tries on a thread of its own, unless it is durable, until it is or is lifted. The caller holds
+    /// `changing`.
+    fn insist(self: &Arc<Self>) {
+        if self.standing().durable || self.trying.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        tracing::error!("the emergency lock is on no disk yet; that is tried until it is");
+        let host = Arc::downgrade(self);
+        let thread = std::thread::Builder::new().name("nexus-lock-disk".to_owned());
+        let trying = thread.spawn(move || {
+            loop {
+                pause(AGAIN);
+                match host.upgrade() {
+                    Some(inner) if !inner.try_again() => {}
+                    _ => return,
+                }
+            }
+        });
+        if let Err(error) = trying {
+            self.trying.store(false, Ordering::SeqCst);
+            tracing::error!(%error, "the emergency lock does not outlast this process");
+        }
+    }
+
+    /// Whether there is nothing left to try.
+    fn try_again(&self) -> bool {
+        let _changing = self.changing();
+        if let Some(engaged) = self.lock.engaged() {
+            // Either is enough, and why it failed was said before.
+            let _ = self.file(&engaged);
+            let _ = self.tokio.block_on(self.record(&engaged));
+            if !self.standing().durable {
+                return false;
+            }
+            tracing::warn!("the emergency lock is on disk now");
+        }
+        self.trying.store(false, Ordering::SeqCst);
+        true
     }
 
     /// [`settle`](Self::settle) on a thread of its own.
@@ -266,7 +329,7 @@ impl Inner {
         Ok(())
     }
 
-    fn release(&self, by: &str) -> Result<(), ReleaseError> {
+    fn release(self: &Arc<Self>, by: &str) -> Result<(), ReleaseError> {
         let _changing = self.changing();
         let calls = self.calls.load(Ordering::SeqCst);
         let Some(engaged) = self.lock.engaged() else {
@@ -278,9 +341,15 @@ impl Inner {
             .principal(by)
             .detail(serde_json::json!({ "reason": engaged.reason, "by": engaged.by }));
         self.audit.append(&mut commit, event);
-        self.tokio
-            .block_on(self.store.commit(commit))
-            .map_err(ReleaseError::Record)?;
+        if let Err(error) = self.tokio.block_on(self.store.commit(commit)) {
+            // Then it is engaged still, and the row may be gone all the same.
+            let gone = landed(&*self.store, &error, TABLE, KEY, None);
+            if self.tokio.block_on(gone) {
+                self.recorded.store(false, Ordering::Release);
+                self.insist();
+            }
+            return Err(ReleaseError::Record(error));
+        }
         self.recorded.store(false, Ordering::Release);
         file::remove(&self.data_dir).map_err(|source| ReleaseError::File {
             path: self.data_dir.join(FILE),
@@ -293,6 +362,7 @@ impl Inner {
                 Ordering::Release,
             );
             let recorded = self.tokio.block_on(self.record(&engaged));
+            self.insist();
             recorded.map_err(ReleaseError::Record)?;
             return Err(ReleaseError::EngagedAgain);
         }
@@ -345,10 +415,10 @@ fn spawn(
 }
 
 /// Keeps a thread whose system call fails from turning in circles.
-fn pause() {
+fn pause(time: Duration) {
     #[expect(
         clippy::disallowed_methods,
         reason = "a thread of its own, and nothing to wait for but the system's recovery"
     )]
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::sleep(time);
 }

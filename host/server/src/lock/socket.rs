@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Inner, pause, spawn};
+use super::{Inner, MOMENT, pause, spawn};
 
 /// Its name in the data directory.
 pub(crate) const SOCKET: &str = "lock.sock";
@@ -63,7 +63,7 @@ pub(super) fn serve(host: Weak<Inner>) -> io::Result<()> {
             // A client that misbehaves or leaves has engaged the lock or has not; nobody else is told.
             (Ok((stream, _)), Some(inner)) => drop(answer(&inner, &stream)),
             (Ok(_), None) => {}
-            (Err(_), _) => pause(),
+            (Err(_), _) => pause(MOMENT),
         }
     })
 }
