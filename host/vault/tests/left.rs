@@ -176,6 +176,10 @@ async fn a_secret_that_landed_and_failed_is_the_one_in_use_and_its_version_is_no
     assert!(stage.set("never").await.is_err());
     stage.holds("second").await;
     assert_eq!(stage.set("third").await.unwrap(), 3);
+    // Not even what became of it can be read at once.
+    stage.store.land_unread(SECRETS);
+    assert!(stage.set("fourth").await.is_err());
+    stage.holds("fourth").await;
     stage.store.land(SECRETS);
     assert!(stage.vault.delete(&name(), "op").await.is_err());
     assert!(matches!(
