@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -105,14 +106,29 @@ impl Directory {
     }
 }
 
+/// How long a lock is waited for, and how long between two looks at it.
+const PATIENCE: Duration = Duration::from_secs(1);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
+
 /// Locks a file for as long as it stays open.
+///
+/// A host that was killed while it started a process leaves a copy of itself for the moments until
+/// that has become its own program, and with it the lock: that much is waited for.
 fn exclusive(file: File, dir: &Path, path: &Path) -> Result<File, OpenError> {
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse {
-            path: dir.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => Err(refused("lock", path, error)),
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
+                std::thread::sleep(BETWEEN_LOOKS);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(OpenError::InUse {
+                    path: dir.to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(refused("lock", path, error)),
+        }
     }
 }
 
