@@ -38,6 +38,8 @@ pub struct Options {
     pub allow_unsandboxed: bool,
     /// Compile the templates to machine code at the start; otherwise each is at its first use.
     pub precompile_templates: bool,
+    /// What one compilation may use up.
+    pub limits: Limits,
     /// The models that write agents, if there are any.
     pub model: Option<model::Config>,
     /// What each principal may forge in an hour.
@@ -56,6 +58,7 @@ impl Options {
             cargo: None,
             allow_unsandboxed: false,
             precompile_templates: true,
+            limits: Limits::default(),
             model: None,
             budget: Budget::default(),
             helper: None,
@@ -137,7 +140,7 @@ impl Forge {
             },
             allow_unsandboxed: options.allow_unsandboxed,
             helper: options.helper,
-            limits: Limits::default(),
+            limits: options.limits,
         })
         .map_err(OpenError::Directory)?;
         let services = runtime.services();

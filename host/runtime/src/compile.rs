@@ -2,11 +2,11 @@
 //! the compiler faces hostile input, and may be made to loop or to grow.
 
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use nexus_sandbox::{Job, Limits, system_libraries};
+use nexus_sandbox::{Job, Libraries, Limits};
 use tokio::sync::Semaphore;
 
 use crate::cache::Artifact;
@@ -48,6 +48,8 @@ pub struct Compiler {
     in_process: bool,
     /// Components that are compiled at once; the others wait for their turn.
     turns: Arc<Semaphore>,
+    /// What the binary is started with, once that was asked.
+    libraries: Arc<OnceLock<Libraries>>,
 }
 
 impl Default for Compiler {
@@ -63,6 +65,7 @@ impl Default for Compiler {
             turns: Arc::new(Semaphore::new(
                 std::thread::available_parallelism().map_or(1, usize::from),
             )),
+            libraries: Arc::default(),
         }
     }
 }
@@ -73,6 +76,7 @@ impl Compiler {
     #[must_use]
     pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
         self.program = Some(program.into());
+        self.libraries = Arc::default();
         self
     }
 
@@ -128,7 +132,7 @@ impl Compiler {
         let mut job = Job::new(program);
         job.args = vec![COMPILE_MODE.to_owned()];
         job.env = vec![("RAYON_NUM_THREADS".to_owned(), THREADS.to_string())];
-        job.read_exec = system_libraries();
+        self.libraries(&job.program).await?.grant(&mut job);
         job.limits = self.limits;
         job.stdin = component.to_vec();
         job.output_cap = ARTIFACT_BYTES;
@@ -153,6 +157,19 @@ impl Compiler {
                 message()
             )))
         }
+    }
+}
+
+impl Compiler {
+    /// What the compiler's binary is started with; it may read nothing else.
+    async fn libraries(&self, program: &Path) -> Result<Libraries, CompileError> {
+        if let Some(known) = self.libraries.get() {
+            return Ok(known.clone());
+        }
+        let program = program.to_owned();
+        let found = tokio::task::spawn_blocking(move || Libraries::of(&[&program])).await;
+        let found = found.map_err(|error| CompileError::Crashed(error.to_string()))?;
+        Ok(self.libraries.get_or_init(|| found).clone())
     }
 }
 

@@ -26,6 +26,7 @@ mod error;
 mod exec;
 mod group;
 mod job;
+mod libraries;
 mod probe;
 mod seccomp;
 mod spec;
@@ -34,6 +35,7 @@ mod until;
 pub use error::Error;
 pub use exec::exec_main;
 pub use job::{Job, Limit, Limits, Output};
+pub use libraries::Libraries;
 pub use probe::{Support, probe, system_libraries};
 pub use until::until;
 

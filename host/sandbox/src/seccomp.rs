@@ -56,7 +56,33 @@ const DENIED: &[libc::c_long] = &[
     libc::SYS_settimeofday,
     libc::SYS_clock_settime,
     libc::SYS_adjtimex,
+    // What Landlock does not look at: the owner, mode, times and attributes of any file that the
+    // user may change, by its path. By an open file, its own, a program may.
+    libc::SYS_fchmodat,
+    FCHMODAT2,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    // The length of such a file, which Landlock looks at from ABI 3 on.
+    libc::SYS_truncate,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_futimesat,
 ];
+
+/// `fchmodat2`, whose number is the same on every architecture.
+const FCHMODAT2: libc::c_long = 452;
 
 /// The bit that marks a call by the x32 convention, which shares the
 /// architecture code of x86-64 and so would pass a filter on plain numbers.
@@ -88,10 +114,15 @@ pub(crate) fn install() -> Result<(), String> {
     for number in X32_DENIED {
         denied.insert(*number, Vec::new());
     }
-    denied.insert(
-        libc::SYS_clone,
-        namespace_rules().map_err(|e| failed(e.into()))?,
-    );
+    for (number, rules) in [
+        (libc::SYS_clone, namespace_rules()),
+        (libc::SYS_prlimit64, other_process_rules()),
+    ] {
+        let rules = rules.map_err(|error| failed(error.into()))?;
+        #[cfg(target_arch = "x86_64")]
+        denied.insert(number | X32, rules.clone());
+        denied.insert(number, rules);
+    }
     let denied = program(denied, libc::EPERM).map_err(failed)?;
     // The flags of clone3 lie behind a pointer where no filter can look.
     // "Not implemented" makes the C library fall back to clone.
@@ -115,6 +146,12 @@ fn namespace_rules() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
             )?])
         })
         .collect()
+}
+
+/// Matches a call whose first argument names another process than the caller.
+fn other_process_rules() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let other = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, 0)?;
+    Ok(vec![SeccompRule::new(vec![other])?])
 }
 
 fn program(

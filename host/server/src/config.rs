@@ -247,6 +247,24 @@ pub struct Forge {
     pub per_hour: u32,
     /// Tokens of models that one principal's forges may use in an hour; 0 sets no limit.
     pub tokens_per_hour: u64,
+    /// Processor seconds of one process that compiles: source to a component, or a component to
+    /// machine code. By the clock it gets half as much again.
+    pub build_cpu_seconds: u64,
+    /// Bytes of memory of one such process.
+    pub build_memory_bytes: u64,
+}
+
+impl Forge {
+    /// What one compilation may use up.
+    pub fn limits(&self) -> nexus_sandbox::Limits {
+        let cpu = Duration::from_secs(self.build_cpu_seconds);
+        nexus_sandbox::Limits {
+            cpu_s: self.build_cpu_seconds,
+            address_space: self.build_memory_bytes,
+            wall: cpu.saturating_add(cpu / 2),
+            ..nexus_sandbox::Limits::default()
+        }
+    }
 }
 
 /// An OpenAI-compatible chat endpoint, and what a forge may use of it.
@@ -430,6 +448,7 @@ impl Default for Runtime {
 impl Default for Forge {
     fn default() -> Self {
         let budget = nexus_forge::Budget::default();
+        let limits = nexus_sandbox::Limits::default();
         Self {
             cargo: None,
             rustc: None,
@@ -438,6 +457,8 @@ impl Default for Forge {
             precompile_templates: true,
             per_hour: budget.forges,
             tokens_per_hour: budget.tokens,
+            build_cpu_seconds: limits.cpu_s,
+            build_memory_bytes: limits.address_space,
         }
     }
 }

@@ -272,6 +272,7 @@ fn runtime_options(config: &Config, data_dir: &Path) -> nexus_runtime::Options {
         slots: set.instances,
         // Machine code is made in the same sandbox as components.
         compiler: nexus_runtime::Compiler::default()
+            .limits(config.forge.limits())
             .allow_unsandboxed(config.forge.allow_unsandboxed),
         limits: HostLimits {
             memory: set.memory_bytes,
@@ -296,6 +297,7 @@ fn forge_options(config: &Config, data_dir: &Path) -> anyhow::Result<nexus_forge
         libraries: config.forge.libraries.clone(),
         allow_unsandboxed: config.forge.allow_unsandboxed,
         precompile_templates: config.forge.precompile_templates,
+        limits: config.forge.limits(),
         model,
         budget: nexus_forge::Budget {
             forges: config.forge.per_hour,

@@ -116,6 +116,16 @@ fn diagnostic(raw: Raw, source: &str, hide: impl Fn(&str) -> String) -> Option<D
         .find(|span| span.is_primary)
         .and_then(|span| own(span, source));
     let (line, column) = place.map_or((0, 0), |span| (span.line_start, span.column_start));
+    if tells_of_files(&raw) {
+        return Some(Diagnostic {
+            level,
+            code: raw.code.map(|code| code.code),
+            message: NO_OTHER_FILE.to_owned(),
+            line,
+            column,
+            rendered: format!("error: {NO_OTHER_FILE}\n --> {source}:{line}:{column}\n"),
+        });
+    }
     Some(Diagnostic {
         level,
         code: raw.code.map(|code| code.code),
@@ -124,6 +134,26 @@ fn diagnostic(raw: Raw, source: &str, hide: impl Fn(&str) -> String) -> Option<D
         column,
         rendered: hide(raw.rendered.as_deref().unwrap_or_default()),
     })
+}
+
+/// Said of every file that a source asks for and does not get.
+const NO_OTHER_FILE: &str =
+    "an agent is one `src/lib.rs` and its `agent.toml`; no other file is there to be read";
+
+/// Whether the compiler's words tell a file that is there from one that is not: it may ask whether
+/// any file exists, and a source learns nothing of that.
+fn tells_of_files(raw: &Raw) -> bool {
+    let begins = [
+        "couldn't read ",
+        "could not find native static library",
+        "failed to add native library",
+        "failed to open ",
+    ];
+    begins.iter().any(|begin| raw.message.starts_with(begin))
+        || raw
+            .code
+            .as_ref()
+            .is_some_and(|code| matches!(code.code.as_str(), "E0583" | "E0584"))
 }
 
 fn chatter(message: &str) -> bool {
@@ -171,6 +201,31 @@ fn cut(text: &str, bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_there_reads_like_one_that_is_not() {
+        let said = |message: &str, code: &str| {
+            let line = serde_json::json!({
+                "message": message, "code": { "code": code }, "level": "error",
+                "spans": [{ "file_name": "src/lib.rs", "line_start": 2, "column_start": 9,
+                    "is_primary": true, "expansion": null }],
+                "rendered": format!("error: {message}\nhelp: there is /etc/other"),
+            });
+            read(line.to_string().as_bytes(), "src/lib.rs", str::to_owned)
+        };
+        let there = said(
+            "couldn't read `/etc/x`: Permission denied (os error 13)",
+            "",
+        );
+        let not = said("couldn't read `/etc/x`: No such file (os error 2)", "");
+        assert_eq!(there, not);
+        assert_eq!((there[0].line, there[0].column), (2, 9));
+        let module = said("file not found for module `x`", "E0583");
+        for one in [&there[0], &module[0]] {
+            assert!(!one.rendered.contains("/etc"), "{}", one.rendered);
+            assert!(one.rendered.contains("agent.toml"), "{}", one.rendered);
+        }
+    }
 
     #[test]
     fn errors_come_first_and_are_placed_where_the_macro_was_called() {

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use nexus_sandbox::{Job, system_libraries};
+use nexus_sandbox::Job;
 
 use super::flags::FLAGS;
 use crate::toolchain::Warm;
@@ -47,21 +47,14 @@ pub(super) fn job(warm: &Warm, directory: &Path) -> Job {
     job.env = vec![
         // The linker is in the sysroot; nothing else is to be found.
         ("PATH".to_owned(), "/nonexistent".to_owned()),
-        (
-            "TMPDIR".to_owned(),
-            directory.join(TEMPORARY).to_string_lossy().into_owned(),
-        ),
+        // Relative, because a source can read it: where this machine keeps things is not told.
+        ("TMPDIR".to_owned(), TEMPORARY.to_owned()),
     ];
     job.cwd = directory.to_owned();
-    job.read = vec![
-        directory.join("src"),
-        directory.join(MANIFEST),
-        "/dev/urandom".into(),
-    ];
-    job.read_exec = system_libraries();
+    job.read = vec![directory.join("src"), directory.join(MANIFEST)];
+    warm.toolchain.grant(&mut job);
     // Procedural macros are libraries that the compiler loads.
-    job.read_exec
-        .extend([warm.toolchain.sysroot.clone(), warm.directory.clone()]);
+    job.read_exec.push(warm.directory.clone());
     job.write = vec![directory.join(OUT), "/dev/null".into()];
     job
 }

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::SystemTime;
 
+use nexus_sandbox::{Job, Libraries};
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
@@ -26,6 +27,7 @@ pub struct Toolchain {
     pub(crate) sysroot: PathBuf,
     version: String,
     fingerprint: Fingerprint,
+    libraries: Libraries,
 }
 
 /// Changes when the compiler or its standard library is replaced.
@@ -52,13 +54,26 @@ impl Toolchain {
             (named, _) => locate("cargo", named.as_deref())?,
         };
         let fingerprint = fingerprint(&rustc, &sysroot)?;
+        let libraries = libraries(&rustc, &sysroot).await;
         Ok(Self {
             rustc,
             cargo,
             sysroot,
             version,
             fingerprint,
+            libraries,
         })
+    }
+
+    /// Gives a job the compiler: itself, its linkers, what they are started with, and the libraries
+    /// of its targets. Of the machine's other files it gives none.
+    pub(crate) fn grant(&self, job: &mut Job) {
+        self.libraries.grant(job);
+        let libraries = self.sysroot.join("lib");
+        job.read_exec.push(match self.libraries.are_exact() {
+            true => libraries.join("rustlib"),
+            false => libraries,
+        });
     }
 
     /// The compiler's own path.
@@ -119,6 +134,23 @@ fn fingerprint(rustc: &Path, sysroot: &Path) -> Result<Fingerprint, Error> {
         compiler: (compiler.len(), compiler.modified().ok()),
         libraries,
     })
+}
+
+/// What the compiler and its linkers are started with.
+async fn libraries(rustc: &Path, sysroot: &Path) -> Libraries {
+    let mut programs = vec![rustc.to_owned()];
+    let hosts = std::fs::read_dir(sysroot.join("lib/rustlib"));
+    for host in hosts.into_iter().flatten().flatten() {
+        let linkers = ["rust-lld", "wasm-component-ld"];
+        let linkers = linkers.map(|name| host.path().join("bin").join(name));
+        programs.extend(linkers.into_iter().filter(|path| path.is_file()));
+    }
+    let asked = tokio::task::spawn_blocking(move || {
+        let programs: Vec<&Path> = programs.iter().map(PathBuf::as_path).collect();
+        Libraries::of(&programs)
+    });
+    // Only a runtime that stops drops it; nobody compiles then.
+    asked.await.unwrap_or_else(|_| Libraries::of(&[]))
 }
 
 fn locate(program: &'static str, named: Option<&Path>) -> Result<PathBuf, Error> {

@@ -29,6 +29,8 @@ enum State {
     /// Not there, and only what needs it is refused.
     Missing,
     Failed,
+    /// Nothing to mend, and good to know.
+    Note,
 }
 
 /// One part of the machine.
@@ -58,7 +60,7 @@ pub(crate) async fn run(
     let (config, mut findings) = configuration(arguments.config.as_deref());
     let data = arguments.data.clone().unwrap_or_else(|| config.data_dir());
     findings.push(compiler(&config).await);
-    findings.push(sandbox(config.forge.allow_unsandboxed));
+    findings.extend(sandbox(&config));
     findings.push(data_directory(&data));
     findings.push(model(config.model.as_ref()));
     findings.extend(host(global).await);
@@ -72,6 +74,7 @@ pub(crate) async fn run(
                 State::Ok => "ok",
                 State::Missing => "missing",
                 State::Failed => "FAILED",
+                State::Note => "note",
             };
             table.row([
                 finding.part.to_owned(),
@@ -131,35 +134,40 @@ async fn compiler(config: &Config) -> Finding {
     }
 }
 
-fn sandbox(allow_unsandboxed: bool) -> Finding {
+/// What confines the compilers here, within which limits, and what it does not cover.
+fn sandbox(config: &Config) -> Vec<Finding> {
     const PART: &str = "sandbox";
     let support = nexus_sandbox::probe();
-    let mut means = Vec::new();
-    if let Some(abi) = support.landlock {
-        means.push(format!("Landlock ABI {abi}"));
-    }
-    if support.seccomp {
-        means.push("seccomp".to_owned());
-    }
-    if let Some(path) = &support.bubblewrap {
-        means.push(path.display().to_string());
-    }
-    if support.confines() {
-        Finding::new(PART, State::Ok, means.join(", "))
-    } else if allow_unsandboxed {
-        Finding::new(
+    let found = match support.in_use() {
+        Some(means) => {
+            let limits = config.forge.limits();
+            let told = format!(
+                "{means}; each process gets {} s of processor time, {} MiB of memory and {} MiB a file, and a job {} s by the clock",
+                limits.cpu_s,
+                limits.address_space >> 20,
+                limits.file_size >> 20,
+                limits.wall.as_secs(),
+            );
+            Finding::new(PART, State::Ok, told)
+        }
+        None if config.forge.allow_unsandboxed => Finding::new(
             PART,
             State::Missing,
             "agents are compiled unconfined, as configured",
-        )
-    } else {
-        Finding::new(
+        ),
+        None => Finding::new(
             PART,
             State::Failed,
             "nothing confines the compiler, so nothing is forged: use a kernel with Landlock (5.13 or \
              later), install bubblewrap, or set `allow_unsandboxed = true` under [forge]",
-        )
+        ),
+    };
+    let mut findings = vec![found];
+    if support.confines() || config.forge.allow_unsandboxed {
+        let open = support.not_covered().into_iter();
+        findings.extend(open.map(|open| Finding::new("not covered", State::Note, open)));
     }
+    findings
 }
 
 /// The directory, or the nearest one above it in which it would be made.
