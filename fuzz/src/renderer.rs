@@ -145,6 +145,7 @@ fn context() -> Arc<Context> {
             chain: vec!["caller".parse().unwrap()],
             chain_class: EffectClass::Internal,
             reviewed: true,
+            shadow: false,
             labels: BTreeSet::new(),
         })
     }))

@@ -1,11 +1,11 @@
 //! What capabilities answer while a component is tried with an example. Nothing here asks the gate,
 //! and nothing has an effect.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use nexus_effects::http as egress;
-use nexus_effects::memory::{Call, Entry};
+use nexus_effects::memory::{Call, Entry, Page};
 use nexus_gate::{Action, EffectClass, class_of, kind};
 use nexus_manifest::SpaceName;
 use nexus_runtime::{Rehearsal, State};
@@ -16,7 +16,7 @@ pub(crate) fn response(
     request: &egress::Request,
     action: &Action,
 ) -> egress::Response {
-    if class_of::<kind::Http>(action) > EffectClass::Read {
+    if rehearsal.is_shadow() || class_of::<kind::Http>(action) > EffectClass::Read {
         rehearsal.plan(action);
     }
     let recorded = rehearsal.response(request.method(), &action.target);
@@ -27,6 +27,41 @@ pub(crate) fn response(
             recorded.content_type.into_bytes(),
         )],
         body: Bytes::from(recorded.body),
+    }
+}
+
+/// Whether a shadow run does this for real: nothing but a look, by the request's own nature.
+pub(crate) fn is_real(request: &egress::Request, action: &Action) -> bool {
+    request.method().is_read()
+        && request.placements().is_empty()
+        && class_of::<kind::Http>(action) == EffectClass::Read
+}
+
+/// A page of memory with what a shadow run has made of it meanwhile.
+pub(crate) fn over(
+    rehearsal: &Rehearsal,
+    (space, prefix, after): (&SpaceName, &str, Option<&str>),
+    page: Page,
+) -> Page {
+    let last = page.next.clone();
+    let mut entries: BTreeMap<String, Entry> = page
+        .entries
+        .into_iter()
+        .map(|entry| (entry.key.clone(), entry))
+        .collect();
+    for (key, made) in rehearsal.touched(space, prefix, after) {
+        // What comes after the page is on the next one.
+        if last.as_ref().is_some_and(|last| key > *last) {
+            continue;
+        }
+        match made {
+            Some(made) => entries.insert(key.clone(), of(key, made)),
+            None => entries.remove(&key),
+        };
+    }
+    Page {
+        entries: entries.into_values().collect(),
+        next: last,
     }
 }
 

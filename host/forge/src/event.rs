@@ -7,6 +7,7 @@ use nexus_runtime::{Generation, Succession};
 
 use crate::build::Diagnostic;
 use crate::selftest::Tested;
+use crate::shadow::Shadowed;
 use crate::template::NeedsParameters;
 
 /// A stage of a forge begins, tells something, or ends.
@@ -43,6 +44,8 @@ pub enum Stage {
     Proof,
     /// The component is instantiated, and answers the examples that there are.
     SelfTest,
+    /// The component runs with real reads and planned writes, if that was asked for.
+    Shadow,
     /// The component becomes the live generation.
     Publish,
 }
@@ -102,6 +105,8 @@ pub enum Detail {
     },
     /// The component has answered every example.
     Tested(Tested),
+    /// What the component did in its shadow runs. A person decides what becomes of it.
+    Shadow(Vec<Shadowed>),
     /// The component is live.
     Published(Arc<Generation>),
     /// Built and not published.

@@ -24,6 +24,7 @@ mod records;
 mod request;
 mod review;
 mod selftest;
+mod shadow;
 mod stages;
 mod stop;
 pub mod template;
@@ -41,5 +42,6 @@ pub use records::{
 pub use request::{Mode, Request};
 pub use review::{Review, ReviewEnd};
 pub use selftest::{Example, Tested};
+pub use shadow::Shadowed;
 pub use stop::Stop;
 pub use template::{InputParameter, InputType, NeedsParameters};

@@ -3,9 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nexus_gate::{
-    Action, Approval, ApprovalId, Observer, Payload, Permit, Refusal, RootOrigin, kind,
-};
+use nexus_gate::{Action, Approval, ApprovalId, Observer, Payload, Permit, Refusal, kind};
 use nexus_manifest::Digest;
 use nexus_runtime::{Generation, Prepared, Publish, Succession};
 use nexus_store::Commit;
@@ -16,8 +14,9 @@ use crate::event::{Detail, NotPublished, Stage, StageState};
 use crate::forge::{Inner, error_chain};
 use crate::pipeline::End;
 use crate::records::{self, ForgeId, Forged, ForgedState, Lineage};
-use crate::request::{Mode, Request};
+use crate::request::Request;
 use crate::review::{Entry, ReviewEnd};
+use crate::shadow::Shadowed;
 use crate::stages::Stages;
 use crate::stop::Stop;
 
@@ -31,6 +30,8 @@ pub(crate) struct Candidate {
     pub(crate) prepared: Prepared,
     /// What it would have done in the examples.
     pub(crate) planned: Vec<String>,
+    /// What it did with real reads.
+    pub(crate) shadowed: Vec<Shadowed>,
     /// How long it took so far.
     pub(crate) forging: Duration,
 }
@@ -90,6 +91,7 @@ async fn attempt(
         lineage,
         prepared,
         planned,
+        shadowed,
         forging,
     } = candidate;
     let digest = prepared.digest;
@@ -103,7 +105,8 @@ async fn attempt(
         duration: forging,
         principal: request.principal.clone(),
     };
-    if !enabled(forge).await? {
+    // What ran with real reads is for a person to decide on, though it is only to be kept.
+    if shadowed.is_empty() && !enabled(forge).await? {
         return Ok(hold(forge, forged, &lineage, &prepared, stages).await?);
     }
 
@@ -114,6 +117,9 @@ async fn attempt(
     let mut told = origin(&lineage);
     if !planned.is_empty() {
         told.insert("planned_in_examples".to_owned(), json!(planned));
+    }
+    if !shadowed.is_empty() {
+        told.insert(nexus_gate::SHADOW_RUNS.to_owned(), json!(shadowed));
     }
     let action = prepared.action(principal, root, told, &succession);
     let payload = action.payload.clone();
@@ -249,9 +255,7 @@ async fn swap(
             BY_FORGE: forged.id,
         })),
         beside,
-        reviewed: request.decides
-            && request.root == RootOrigin::Interactive
-            && matches!(request.mode, Mode::Template { .. }),
+        reviewed: request.reviewed(),
         ..Publish::by(request.principal.clone())
     };
     let published = forge

@@ -23,6 +23,9 @@ pub struct Request {
     pub inputs: Vec<InputParameter>,
     /// What the agent is to answer. One that it does not answer so is not published.
     pub examples: Vec<Example>,
+    /// Inputs with which it is run before publication, with real reads and planned writes. With any,
+    /// a person decides, who sees what it did.
+    pub shadow: Vec<String>,
     /// Do everything but publish.
     pub validate_only: bool,
     /// What set it going. What data has triggered starts with no permission.

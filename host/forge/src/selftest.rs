@@ -37,7 +37,7 @@ pub(crate) async fn run(
 ) -> Result<Tested, Vec<Diagnostic>> {
     let (mut found, mut planned) = (Vec::new(), Vec::new());
     for (place, example) in examples.iter().enumerate() {
-        let checked = check_input(prepared, example);
+        let checked = fits(prepared, &example.world.input);
         let ended = match checked {
             Ok(()) => {
                 let rehearsed = runtime.rehearse(prepared, &example.world).await;
@@ -68,9 +68,10 @@ pub(crate) async fn run(
     }
 }
 
-fn check_input(prepared: &Prepared, example: &Example) -> Result<(), String> {
-    let input: Value = serde_json::from_str(&example.world.input)
-        .map_err(|error| format!("the input is not JSON: {error}"))?;
+/// Whether the agent takes this input.
+pub(crate) fn fits(prepared: &Prepared, input: &str) -> Result<(), String> {
+    let input: Value =
+        serde_json::from_str(input).map_err(|error| format!("the input is not JSON: {error}"))?;
     let schema = prepared.manifest.input.as_ref();
     let Err(violations) = schema.map_or(Ok(()), |schema| schema.check(&input)) else {
         return Ok(());
@@ -153,7 +154,8 @@ fn equal(one: &Number, other: &Number) -> bool {
     }
 }
 
-fn shown(text: &str) -> String {
+/// A text cut to a bounded size.
+pub(crate) fn shown(text: &str) -> String {
     let mut cut = text[..text.floor_char_boundary(SHOWN)].to_owned();
     if cut.len() < text.len() {
         cut.push('…');

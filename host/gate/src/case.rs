@@ -169,6 +169,7 @@ impl Case {
             chain: self.chain.clone(),
             chain_class: self.chain_class,
             reviewed: !self.first_use,
+            shadow: false,
             labels: BTreeSet::new(),
         };
         let sketch = Sketch {

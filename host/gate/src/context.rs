@@ -152,6 +152,8 @@ pub struct Context {
     pub chain_class: EffectClass,
     /// Whether a person has reviewed what the manifest asks for.
     pub reviewed: bool,
+    /// Whether the component is only tried: it may look, where nobody has to be asked, and do nothing.
+    pub shadow: bool,
     /// Labels that the invocation was started with.
     pub labels: BTreeSet<Label>,
 }

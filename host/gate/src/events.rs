@@ -32,6 +32,9 @@ pub(crate) fn of_action(
             "target": action.target,
             "class": action.class.as_str(),
         }));
+    if context.shadow {
+        event.detail["shadow"] = json!(true);
+    }
     if let Some(id) = approval {
         event = event.approval(id.to_string());
     }

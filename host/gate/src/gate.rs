@@ -231,6 +231,13 @@ impl Gate {
         if approvals == 0 {
             return Ok(Permit::new(grant));
         }
+        if grant.action.context.shadow {
+            let refusal =
+                Refusal::Forbidden("it needs a person, and a shadow run asks nobody".to_owned());
+            return Err(self
+                .inner
+                .refuse(&grant.action, &grant.digest, &grant.policies, refusal));
+        }
         match self.inner.standing(&grant.action, approvals) {
             Found::Allow(ticket) => {
                 grant.rest_on(ticket);
@@ -409,6 +416,9 @@ impl Inner {
         self.lock.check().map_err(|locked| locked.to_string())?;
         if action.context.principal.as_str() == REHEARSAL {
             return Err("a rehearsal has no effects".to_owned());
+        }
+        if action.context.shadow {
+            crate::shadow::check(action)?;
         }
         self.floor.check(action)
     }

@@ -15,6 +15,9 @@ pub const REVEAL: &str = "gate:reveal";
 /// The same for the rule that permissions are widened by people.
 pub const WIDENED_PERMISSIONS: &str = "gate:widened-permissions";
 
+/// The same for the rule that what was tried with real reads is published by people.
+pub const SHADOW_RUN: &str = "gate:shadow-run";
+
 /// How many people an action needs: what the policy says, and never fewer than one where a secret is
 /// shown to an agent, where an agent is to be allowed more than before, or where data that must not leave may be carried out by somebody who has read
 /// instructions from outside.
@@ -48,8 +51,10 @@ fn insisting(question: &Question) -> Option<&'static str> {
         Some(REVEAL)
     } else if question.carries_labelled_data_out() {
         Some(LABELLED_EGRESS)
+    } else if question.widens {
+        Some(WIDENED_PERMISSIONS)
     } else {
-        question.widens.then_some(WIDENED_PERMISSIONS)
+        question.shadowed.then_some(SHADOW_RUN)
     }
 }
 

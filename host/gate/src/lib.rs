@@ -52,6 +52,7 @@ mod receipt;
 mod records;
 mod rendering;
 mod settle;
+mod shadow;
 mod shape;
 mod show;
 mod sight;
@@ -75,7 +76,7 @@ pub use explain::Explanation;
 pub use gate::{Gate, MAX_ASKED_BYTES, Options, REHEARSAL};
 pub use ids::{ApprovalId, GrantId, IdError, InvocationId, Principal};
 pub use in_force::{InForce, PolicyChange, PolicySource};
-pub use judge::{LABELLED_EGRESS, REVEAL, WIDENED_PERMISSIONS};
+pub use judge::{LABELLED_EGRESS, REVEAL, SHADOW_RUN, WIDENED_PERMISSIONS};
 pub use kind::Kind;
 pub use known::{Callee, Introductions};
 pub use lock::{Engaged, Lock, Locked, Pass};
@@ -86,7 +87,7 @@ pub use permit::Permit;
 pub use policy::{
     Answer, MAX_APPROVALS, Policy, PolicyError, PolicyVersion, SCHEMA, SHIPPED, Step,
 };
-pub use question::{Facts, Question, WIDENS};
+pub use question::{Facts, Question, SHADOW_RUNS, WIDENS};
 pub use rates::Company;
 pub use receipt::{Finish, Receipt};
 pub use rendering::{escape, is_hidden, render, wrap};

@@ -35,10 +35,15 @@ pub struct Question {
     pub(crate) verb: String,
     /// A publication says that it asks for more than a person has accepted.
     pub(crate) widens: bool,
+    /// A publication says that the component was tried with real reads, for a person to look at.
+    pub(crate) shadowed: bool,
 }
 
 /// The field of a publication that says whether it asks for more than a person has accepted.
 pub const WIDENS: &str = "widens";
+
+/// The field of a publication that says what the component did in its shadow runs.
+pub const SHADOW_RUNS: &str = "shadow_runs";
 
 /// Where an http action goes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -110,6 +115,8 @@ impl Question {
             url,
             verb: action.verb.clone(),
             widens: action.kind == ActionKind::Publish && action.payload.fields[WIDENS] == true,
+            shadowed: action.kind == ActionKind::Publish
+                && action.payload.fields.get(SHADOW_RUNS).is_some(),
         }
     }
 

@@ -27,6 +27,8 @@ mod refusals;
 mod rendering;
 #[path = "gate/restart.rs"]
 mod restart;
+#[path = "gate/shadow.rs"]
+mod shadow;
 #[path = "gate/shape.rs"]
 mod shape;
 #[path = "gate/standing.rs"]

@@ -219,6 +219,7 @@ impl Runtime {
             chain: facts.chain.clone(),
             chain_class,
             reviewed: generation.reviewed,
+            shadow: false,
             labels: labels.clone(),
         };
         let parent = invoke.chain.map(|chain| chain.caller);

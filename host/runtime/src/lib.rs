@@ -90,7 +90,7 @@ pub use prepare::{PrepareError, Prepared, check};
 pub use proof::ProofError;
 pub use publish::{Publish, PublishError};
 pub use registry::{AgentChange, Change, GenerationInfo};
-pub use rehearsal::{Example, Recorded, Rehearsal, Rehearsed, Remembered};
+pub use rehearsal::{Example, Recorded, Rehearsal, Rehearsed, Remembered, Shadow};
 pub use runtime::{OpenError, Options, Runtime, Services};
 pub use shape::ShapeError;
 pub use state::{Labeller, State};

@@ -244,6 +244,7 @@ impl Runtime {
             chain: Vec::new(),
             chain_class: EffectClass::Read,
             reviewed: false,
+            shadow: false,
             labels: BTreeSet::new(),
         };
         let invocation = Invocation::new(facts, &loaded.limits, BTreeSet::new(), None);

@@ -121,6 +121,7 @@ impl Subject<'_> {
             chain: Vec::new(),
             chain_class: EffectClass::Read,
             reviewed: false,
+            shadow: false,
             labels: BTreeSet::new(),
         };
         Action {

@@ -151,7 +151,9 @@ impl State {
     ///
     /// A component that is only tried out leaves no record: nothing of it happens.
     pub fn not_opened(&self, capability: &str, target: &str, refusal: Refusal) -> Refusal {
-        if self.rehearsal().is_some() {
+        if let Some(rehearsal) = &self.rehearsal
+            && !rehearsal.is_shadow()
+        {
             self.refused(&refusal);
             return refusal;
         }

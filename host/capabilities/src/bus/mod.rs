@@ -59,7 +59,7 @@ impl HostPeer for State {
             let reason = format!("the manifest has no peer permission for {name}");
             return Ok(Err(not_granted(self, "bus", name.as_str(), reason)));
         }
-        if found.is_none() && self.rehearsal().is_none() {
+        if found.is_none() && self.rehearsal().is_none_or(|found| found.is_shadow()) {
             return Ok(Err(Error::NotFound(format!(
                 "there is no agent {name} now"
             ))));
@@ -123,7 +123,8 @@ impl HostPending for State {
 
 /// Takes a listing through the gate.
 async fn listed(state: &mut State) -> Result<(), Error> {
-    if state.rehearsal().is_some() {
+    let shadow = state.rehearsal();
+    if shadow.as_ref().is_some_and(|found| !found.is_shadow()) {
         return Ok(());
     }
     let sequence = state.next_sequence();
@@ -135,6 +136,9 @@ async fn listed(state: &mut State) -> Result<(), Error> {
         .await
         .map_err(refused)?;
     state.waited();
+    if let Some(shadow) = shadow {
+        shadow.saw("bus peers");
+    }
     bus::list(permit, &payload).await.map_err(failed)
 }
 

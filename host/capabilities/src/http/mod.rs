@@ -125,11 +125,14 @@ fn start(state: &mut State, request: Request) -> Pending {
     } = request;
     let sequence = state.next_sequence();
     let action = request.action(state.context().clone(), sequence, state.labels());
-    if let Some(rehearsal) = state.rehearsal() {
+    let shadow = state.rehearsal();
+    if let Some(rehearsal) = &shadow
+        && !(rehearsal.is_shadow() && rehearsed::is_real(&request, &action))
+    {
         let (origin, method) = (request.origin(), request.method());
         let mut grants = state.context().manifest.http(origin);
         let answer = if grants.any(|grant| grant.allows(method, request.target())) {
-            Ok((rehearsed::response(&rehearsal, &request, &action), None))
+            Ok((rehearsed::response(rehearsal, &request, &action), None))
         } else {
             let reason = format!("the manifest does not allow {method} {}", action.target);
             Err(not_granted(state, "http", origin.as_str(), reason))
@@ -143,6 +146,8 @@ fn start(state: &mut State, request: Request) -> Pending {
     let labeller = state.labeller();
     let watch = state.watch().clone();
     let task = Task::spawn(async move {
+        let shadow =
+            shadow.map(|shadow| (shadow, format!("http {} {}", action.verb, action.target)));
         let sent = async {
             held.in_turn(request.screen(&action, &services.vault, &watch))
                 .await
@@ -151,6 +156,11 @@ fn start(state: &mut State, request: Request) -> Pending {
                 .gate
                 .check::<kind::Http>(action, &*observer)
                 .await
+                .inspect_err(|refusal| {
+                    if let Some((shadow, told)) = &shadow {
+                        shadow.missed(told, &refusal.to_string());
+                    }
+                })
                 .map_err(refused)?;
             drop(observer);
             // A person may have put another request in its place: that one is sent, or none.
@@ -163,6 +173,9 @@ fn start(state: &mut State, request: Request) -> Pending {
             // Whatever comes from outside may carry instructions, and an error can tell of it, too.
             if !matches!(sent, Err(nexus_effects::Error::Refused(_))) {
                 labeller.add([Label::Untrusted]);
+            }
+            if let (Some((shadow, told)), Ok(response)) = (&shadow, &sent) {
+                shadow.saw(&format!("{told}: {}", response.status));
             }
             sent.map_err(failed)
         };

@@ -129,9 +129,12 @@ fn writable(state: &State, space: &Resource<Space>) -> wasmtime::Result<Result<S
 async fn get(state: &mut State, space: SpaceName, key: String) -> Result<Option<Entry>, Error> {
     let key = Key::new(space, key).map_err(failed)?;
     if let Some(rehearsal) = state.rehearsal() {
-        let found = rehearsal.get(key.space(), key.as_str());
-        let key = key.as_str().to_owned();
-        return Ok(found.map(|found| entry(state, rehearsed::of(key, found))));
+        let made = rehearsal.written(key.space(), key.as_str());
+        if made.is_some() || !rehearsal.is_shadow() {
+            let key = key.as_str().to_owned();
+            let found = made.flatten();
+            return Ok(found.map(|found| entry(state, rehearsed::of(key, found))));
+        }
     }
     let permit = check::<kind::MemoryRead>(state, &Call::Get(key.clone())).await?;
     let private = private(state, key.space());
@@ -153,11 +156,13 @@ async fn scan(
     after: Option<String>,
     limit: u32,
 ) -> Result<Page, Error> {
-    if let Some(rehearsal) = state.rehearsal() {
-        let (found, next) = rehearsed::scan(&rehearsal, &space, &prefix, after.as_deref(), limit);
+    let shadow = state.rehearsal();
+    if let Some(rehearsal) = shadow.as_deref().filter(|found| !found.is_shadow()) {
+        let (found, next) = rehearsed::scan(rehearsal, &space, &prefix, after.as_deref(), limit);
         let entries = found.into_iter().map(|found| entry(state, found)).collect();
         return Ok(Page { entries, next });
     }
+    let asked = shadow.map(|shadow| (shadow, space.clone(), prefix.clone(), after.clone()));
     let range = Range::new(space, prefix, after, limit).map_err(failed)?;
     let permit = check::<kind::MemoryRead>(state, &Call::Scan(range.clone())).await?;
     let private = private(state, range.space());
@@ -168,6 +173,12 @@ async fn scan(
         .await
         .map_err(failed)?;
     state.add_labels(private);
+    let page = match &asked {
+        Some((shadow, space, prefix, after)) => {
+            rehearsed::over(shadow, (space, prefix, after.as_deref()), page)
+        }
+        None => page,
+    };
     Ok(Page {
         entries: page
             .entries
@@ -212,8 +223,8 @@ async fn put_if(
     if let Some(rehearsal) = state.rehearsal() {
         let call = Call::PutIf(key.clone(), value.clone(), revision);
         rehearsed::plan(state, &rehearsal, &call);
-        let found = rehearsal.get(key.space(), key.as_str());
-        return Ok((found.map(|(_, revision)| revision) == revision)
+        let found = get(state, key.space().clone(), key.as_str().to_owned()).await?;
+        return Ok((found.map(|found| found.revision) == revision)
             .then(|| rehearsal.put(key.space(), key.as_str(), value.to_vec())));
     }
     let permit =
@@ -277,13 +288,18 @@ async fn check<K: nexus_gate::Kind>(state: &mut State, call: &Call) -> Result<Pe
     }
     let action = call.action(state.context().clone(), sequence, labels);
     state.watch().check(&action).await.map_err(failed)?;
+    let shadow = state.rehearsal();
+    let told = shadow.map(|shadow| (shadow, format!("memory {} {}", action.verb, action.target)));
     let gate = state.services().gate.clone();
-    let permit = gate
-        .check::<K>(action, &*state.observer())
-        .await
-        .map_err(refused)?;
+    let checked = gate.check::<K>(action, &*state.observer()).await;
     state.waited();
-    Ok(permit)
+    if let Some((shadow, told)) = told {
+        match &checked {
+            Ok(_) => shadow.saw(&told),
+            Err(refusal) => shadow.missed(&told, &refusal.to_string()),
+        }
+    }
+    checked.map_err(refused)
 }
 
 /// What is known of everything in a space: it is private if the operator or the agent's manifest says so.

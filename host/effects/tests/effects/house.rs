@@ -77,6 +77,7 @@ impl House {
             chain: Vec::new(),
             chain_class: EffectClass::Read,
             reviewed: true,
+            shadow: false,
             labels: BTreeSet::new(),
         })
     }

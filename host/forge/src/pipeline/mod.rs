@@ -22,6 +22,7 @@ use crate::model::Spend;
 use crate::publish;
 use crate::records::ForgeId;
 use crate::request::Request;
+use crate::shadow::{self, Shadowed};
 use crate::stages::Stages;
 use crate::stop::Stop;
 use crate::template::NeedsParameters;
@@ -102,7 +103,7 @@ async fn attempt(
     let began = Instant::now();
     // A forge that is cancelled leaves no process and no directory.
     let worked = nexus_sandbox::until(work(forge, request, stages, spend), stop.stopped()).await;
-    let (plan, made) = worked.unwrap_or(Err(End::Cancelled))?;
+    let (plan, made, shadowed) = worked.unwrap_or(Err(End::Cancelled))?;
     let digest = made.prepared.digest;
     let lineage = lineage(forge, request, &plan, &made);
 
@@ -120,6 +121,7 @@ async fn attempt(
         lineage,
         prepared: made.prepared,
         planned: made.tested.planned,
+        shadowed,
         forging: began.elapsed(),
     };
     publish::publish(forge, request, candidate, stages, stop).await
@@ -131,7 +133,7 @@ async fn work(
     request: &Request,
     stages: &Stages,
     spend: &Spend<'_>,
-) -> Result<(Plan, Made), End> {
+) -> Result<(Plan, Made, Vec<Shadowed>), End> {
     stages.begin(Stage::Spec);
     let plan = plan(forge, request, stages, spend).await?;
     let detail = Detail::Spec {
@@ -171,5 +173,16 @@ async fn work(
         }
         None => write(forge, request, &plan, stages, spend).await?,
     };
-    Ok((plan, made))
+    let mut shadowed = Vec::new();
+    if !request.shadow.is_empty() {
+        stages.begin(Stage::Shadow);
+        shadowed = shadow::run(&forge.runtime, request, &made.prepared)
+            .await
+            .map_err(End::Failed)?;
+        stages.end(
+            StageState::Succeeded,
+            Some(Detail::Shadow(shadowed.clone())),
+        );
+    }
+    Ok((plan, made, shadowed))
 }

@@ -138,6 +138,7 @@ pub(crate) fn request(agent: &str, words: &str, mode: Mode) -> Request {
         inputs: Vec::new(),
         examples: Vec::new(),
         validate_only: false,
+        shadow: Vec::new(),
         root: RootOrigin::Interactive,
         principal: anna(),
         decides: true,

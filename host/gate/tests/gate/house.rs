@@ -253,6 +253,7 @@ pub(crate) fn context() -> Context {
         chain: Vec::new(),
         chain_class: EffectClass::Read,
         reviewed: true,
+        shadow: false,
         labels: BTreeSet::new(),
     }
 }

@@ -46,6 +46,7 @@ fn action(value: &Value) -> (Action, PolicyVersion) {
         chain: read(&value["chain"]),
         chain_class: context().chain_class,
         reviewed: true,
+        shadow: false,
         labels: BTreeSet::new(),
         manifest: context().manifest,
     };

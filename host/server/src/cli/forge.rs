@@ -272,6 +272,7 @@ fn request(arguments: ForgeWhat) -> anyhow::Result<ForgeAgentRequest> {
             false => ForgeBuilder::Unspecified,
         }
         .into(),
+        shadow_inputs: arguments.shadow_inputs,
         ..ForgeAgentRequest::default()
     })
 }

@@ -1,8 +1,8 @@
 //! What happens in a forge, and what it made.
 
 use nexus_forge::{
-    BuiltBy, Detail, Diagnostic, Event, Forged, ForgedState, Lineage, NotPublished, Stage,
-    StageState,
+    BuiltBy, Detail, Diagnostic, Event, Forged, ForgedState, Lineage, NotPublished, Shadowed,
+    Stage, StageState,
 };
 use nexus_manifest::Manifest;
 use nexus_proto::v1;
@@ -20,6 +20,7 @@ pub(crate) fn forge_event(forge: &str, event: &Event) -> v1::ForgeEvent {
             Stage::Build => v1::forge_event::Stage::Build,
             Stage::Proof => v1::forge_event::Stage::Proof,
             Stage::SelfTest => v1::forge_event::Stage::SelfTest,
+            Stage::Shadow => v1::forge_event::Stage::Shadow,
             Stage::Publish => v1::forge_event::Stage::Publish,
         }
         .into(),
@@ -89,6 +90,9 @@ fn detail(detail: &Detail) -> v1::forge_event::Detail {
             examples: u32::try_from(tested.examples).unwrap_or(u32::MAX),
             planned: tested.planned.clone(),
         }),
+        Detail::Shadow(runs) => Wire::Shadow(v1::ShadowRuns {
+            runs: runs.iter().map(shadow_run).collect(),
+        }),
         Detail::Published(live) => Wire::Published(agent(live)),
         Detail::NotPublished { reason, digest } => Wire::NotPublished(v1::NotPublished {
             reason: match reason {
@@ -101,6 +105,16 @@ fn detail(detail: &Detail) -> v1::forge_event::Detail {
         Detail::Log(line) => Wire::Log(line.clone()),
         Detail::ModelText(text) => Wire::ModelText(text.clone()),
         Detail::Failure(why) => Wire::Failure(why.clone()),
+    }
+}
+
+fn shadow_run(run: &Shadowed) -> v1::ShadowRun {
+    v1::ShadowRun {
+        input: run.input.clone(),
+        outcome: run.outcome.clone(),
+        output: run.output.clone(),
+        reads: run.reads.clone(),
+        planned: run.planned.clone(),
     }
 }
 

@@ -327,6 +327,7 @@ fn forging(request: v1::ForgeAgentRequest, caller: &Caller) -> Result<ForgeReque
             .collect::<Result<_, _>>()?,
         root: origin(caller, request.root_origin())?,
         examples: examples::read(&request.examples)?,
+        shadow: examples::shadow(&request)?,
         words: request.words,
         validate_only: request.validate_only,
         decides: caller.role.decides(),

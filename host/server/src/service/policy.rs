@@ -141,6 +141,7 @@ impl Policies {
             chain,
             chain_class: convert::effect_class(request.chain_class()),
             reviewed: live.reviewed,
+            shadow: false,
             labels,
         })
     }

@@ -40,6 +40,7 @@ async fn rounds() -> anyhow::Result<Vec<Figure>> {
         chain: Vec::new(),
         chain_class: EffectClass::Read,
         reviewed: true,
+        shadow: false,
         labels: BTreeSet::new(),
     });
     let mut times = Vec::new();

@@ -106,6 +106,10 @@ pub(crate) struct ForgeWhat {
     /// Publish only if the agent answers the examples in this JSON file as it says (repeatable)
     #[arg(long = "example", value_name = "FILE")]
     pub(crate) examples: Vec<PathBuf>,
+    /// Run it with this JSON input before it is published, with real reads and planned writes, and
+    /// have a person decide on what it did (repeatable)
+    #[arg(long = "shadow", value_name = "INPUT")]
+    pub(crate) shadow_inputs: Vec<String>,
     /// Take the permissions and limits from this agent.toml
     #[arg(long, value_name = "FILE", requires = "source")]
     pub(crate) manifest: Option<PathBuf>,

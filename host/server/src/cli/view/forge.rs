@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use nexus_proto::v1::{
     Diagnostics, EnsureAgentResponse, Forge, ForgeEvent, ForgedAgent, HotReload, NeedsParameters,
-    TriggerHotReloadResponse,
+    ShadowRun, TriggerHotReloadResponse,
     forge_event::{Detail, State},
     not_published::Reason,
     trigger_hot_reload_response,
@@ -68,6 +68,7 @@ pub(crate) fn event(event: &ForgeEvent) -> String {
             );
             text.push_str(&planned(&tested.planned));
         }
+        Some(Detail::Shadow(shadow)) => text.push_str(&shadow_runs(&shadow.runs)),
         Some(Detail::Published(published)) => {
             let _ = writeln!(
                 text,
@@ -99,6 +100,25 @@ fn planned(planned: &[String]) -> String {
     let mut text = String::new();
     for effect in planned {
         let _ = writeln!(text, "  would have done: {}", line(effect));
+    }
+    text
+}
+
+/// What an agent did with real reads.
+fn shadow_runs(runs: &[ShadowRun]) -> String {
+    let mut text = String::new();
+    for run in runs {
+        let _ = writeln!(
+            text,
+            "  with {}: {} {}",
+            line(&run.input),
+            line(&run.outcome),
+            line(&run.output)
+        );
+        for read in &run.reads {
+            let _ = writeln!(text, "  has read: {}", line(read));
+        }
+        text.push_str(&planned(&run.planned));
     }
     text
 }

@@ -26,6 +26,36 @@ pub(super) fn read(examples: &[v1::ForgeExample]) -> Result<Vec<Example>, Status
     examples.iter().map(example).collect()
 }
 
+/// The inputs of shadow runs.
+const SHADOWS: usize = 8;
+
+/// Reads the inputs with which the agent is to run before it is published.
+pub(super) fn shadow(request: &v1::ForgeAgentRequest) -> Result<Vec<String>, Status> {
+    const FIELD: &str = "shadow_inputs";
+    let inputs = &request.shadow_inputs;
+    if inputs.len() > SHADOWS {
+        return Err(Fault::invalid(FIELD, format!("send at most {SHADOWS}")).into());
+    }
+    let bytes: usize = inputs.iter().map(String::len).sum();
+    if bytes > BYTES {
+        let message = format!("they have {bytes} bytes, and {BYTES} are allowed");
+        return Err(Fault::invalid(FIELD, message).into());
+    }
+    let attended = matches!(
+        request.root_origin(),
+        v1::RootOrigin::Unspecified | v1::RootOrigin::Interactive | v1::RootOrigin::Mcp
+    );
+    if !inputs.is_empty() && !attended {
+        let message =
+            "a shadow run is for a person to look at; leave it out where data or the clock asks";
+        return Err(Fault::invalid(FIELD, message).into());
+    }
+    for input in inputs {
+        json(FIELD, input)?;
+    }
+    Ok(inputs.clone())
+}
+
 fn example(example: &v1::ForgeExample) -> Result<Example, Status> {
     json("examples.input", &example.input)?;
     let mut world = nexus_runtime::Example {

@@ -39,6 +39,9 @@ pub(super) fn digest(request: &v1::ForgeAgentRequest) -> Digest {
             parts.extend([agent.clone().into_bytes(), answer.clone().into_bytes()]);
         }
     }
+    parts.push((request.shadow_inputs.len() as u64).to_be_bytes().to_vec());
+    let shadow = request.shadow_inputs.iter();
+    parts.extend(shadow.map(|input| input.clone().into_bytes()));
     // A map has no order of its own.
     let mut set: Vec<_> = request.set.iter().collect();
     set.sort();
