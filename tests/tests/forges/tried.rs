@@ -168,3 +168,81 @@ async fn an_example_that_is_not_answered_ends_the_forge_with_what_differs() -> a
     assert_eq!(reason(&refused), "INVALID_FIELD");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_template_is_tried_with_its_own_examples_as_far_as_they_apply() -> anyhow::Result<()>
+{
+    let host = Host::start()?;
+    let mut client = host.operator().await?;
+    let origin = ("origin", "https://a.example.com");
+    let cases: [(&str, &[(&str, &str)], u32, &[&str]); 8] = [
+        (
+            "blank",
+            &[("greeting", "{config.greeting} \"you\"")],
+            1,
+            &[],
+        ),
+        (
+            "csv-ingest",
+            &[("space", "kb-08")],
+            1,
+            &["memory put kb-08/row/1"],
+        ),
+        ("http-json", &[origin, ("path", "/v1/items")], 1, &[]),
+        (
+            "http-json",
+            &[
+                origin,
+                ("path", "/v1/items"),
+                ("fields", r#"{"usd": "/price"}"#),
+            ],
+            0,
+            &[],
+        ),
+        (
+            "http-send",
+            &[origin, ("path", "/v1/m"), ("secret", "my-key")],
+            1,
+            &["http POST https://a.example.com/v1/m"],
+        ),
+        (
+            "http-write",
+            &[origin, ("write_path", "/buy")],
+            2,
+            &["http POST https://a.example.com/buy"],
+        ),
+        ("http-write", &[origin, ("price", "/usd")], 0, &[]),
+        ("json-rpc", &[origin, ("path", "/rpc")], 1, &[]),
+    ];
+    for (number, (template, set, examples, planned)) in cases.into_iter().enumerate() {
+        let set = set
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let request = v1::ForgeAgentRequest {
+            agent_id: format!("of-template-{number}"),
+            mode: v1::ForgeMode::Template.into(),
+            template: template.to_owned(),
+            set: set.collect(),
+            validate_only: true,
+            ..v1::ForgeAgentRequest::default()
+        };
+        let told = rest(client.forge.forge_agent(request).await?.into_inner()).await?;
+        let tested = told.iter().find_map(|event| match &event.detail {
+            Some(Detail::Tested(tested)) => Some(tested.clone()),
+            _ => None,
+        });
+        let tested = tested.unwrap_or_default();
+        assert_eq!(tested.examples, examples, "{template}: {told:?}");
+        assert_eq!(
+            tested.planned.len(),
+            planned.len(),
+            "{template}: {tested:?}"
+        );
+        for (told, line) in tested.planned.iter().zip(planned) {
+            assert!(told.starts_with(line), "{template}: {told}");
+        }
+        let last = told.last().unwrap();
+        assert_eq!(last.state(), State::Succeeded, "{template}: {last:?}");
+    }
+    Ok(())
+}

@@ -53,7 +53,8 @@ pub(super) async fn plan(
                 text: rendered.manifest,
                 template: Some(rendered.template),
                 source: Some(rendered.source),
-                examples: request.examples.clone(),
+                // What the caller expects comes first.
+                examples: [request.examples.clone(), rendered.examples].concat(),
                 defaults: rendered.defaults,
             })
         }

@@ -4,6 +4,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use super::Error;
+use super::example::Written;
 use super::value::Type;
 use crate::assets;
 
@@ -28,6 +29,8 @@ pub struct Template {
     pub source: String,
     /// `agent.toml` with example values.
     pub(super) manifest: Table,
+    /// What its agents answer.
+    pub(super) examples: Vec<Written>,
 }
 
 /// What differs between two agents of a template.
@@ -59,6 +62,8 @@ struct Description {
     keywords: Vec<String>,
     #[serde(default, rename = "parameter")]
     parameters: Vec<Parameter>,
+    #[serde(default, rename = "example")]
+    examples: Vec<Written>,
 }
 
 impl Catalog {
@@ -132,6 +137,16 @@ fn template(folder: &str, mut files: BTreeMap<String, String>) -> Result<Templat
             ));
         }
     }
+    let known = |name: &str| description.parameters.iter().any(|it| it.name == name);
+    if let Some(name) = description
+        .examples
+        .iter()
+        .find_map(|it| it.stranger(known))
+    {
+        return Err(format!(
+            "an example speaks of {name}, which is no parameter"
+        ));
+    }
     Ok(Template {
         name: description.name,
         summary: description.summary,
@@ -139,5 +154,6 @@ fn template(folder: &str, mut files: BTreeMap<String, String>) -> Result<Templat
         parameters: description.parameters,
         source: file("src/lib.rs")?,
         manifest,
+        examples: description.examples,
     })
 }

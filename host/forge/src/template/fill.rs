@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use nexus_manifest::{AgentName, Manifest};
 use toml::{Table, Value};
 
+use crate::selftest::Example;
+
 use super::{Catalog, Error, Missing, NeedsParameters, Parameter, Template};
 
 /// A property of an agent's input, as the caller wants it.
@@ -57,6 +59,8 @@ pub struct Rendered {
     pub source: String,
     /// `agent.toml`.
     pub manifest: String,
+    /// What the agent has to answer, by its template.
+    pub(crate) examples: Vec<Example>,
     /// Parameters that nobody set, with what holds instead, such as `write_path = "/orders"`.
     pub defaults: Vec<String>,
 }
@@ -184,11 +188,18 @@ impl Template {
             template: self.name.clone(),
             reason: error.to_string(),
         })?;
-        Manifest::parse(&text).map_err(Error::Manifest)?;
+        let parsed = Manifest::parse(&text).map_err(Error::Manifest)?;
+        let examples = self.examples.iter();
+        let examples: Result<Vec<_>, _> = examples.map(|it| it.fill(&parsed, set)).collect();
+        let examples = examples.map_err(|reason| Error::Broken {
+            template: self.name.clone(),
+            reason,
+        })?;
         Ok(Rendered {
             template: self.name.clone(),
             source: self.source.clone(),
             manifest: text,
+            examples: examples.into_iter().flatten().collect(),
             defaults: self.defaults(set),
         })
     }

@@ -3,6 +3,7 @@
 
 mod catalog;
 mod error;
+mod example;
 mod fill;
 mod rank;
 mod value;

@@ -34,6 +34,8 @@ async fn a_template_becomes_an_agent_that_answers() {
             Stage::Source,
             Stage::Build,
             Stage::Proof,
+            // The template's own example.
+            Stage::SelfTest,
             Stage::Publish
         ]
     );
