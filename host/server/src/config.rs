@@ -254,19 +254,6 @@ pub struct Forge {
     pub build_memory_bytes: u64,
 }
 
-impl Forge {
-    /// What one compilation may use up.
-    pub fn limits(&self) -> nexus_sandbox::Limits {
-        let cpu = Duration::from_secs(self.build_cpu_seconds);
-        nexus_sandbox::Limits {
-            cpu_s: self.build_cpu_seconds,
-            address_space: self.build_memory_bytes,
-            wall: cpu.saturating_add(cpu / 2),
-            ..nexus_sandbox::Limits::default()
-        }
-    }
-}
-
 /// An OpenAI-compatible chat endpoint, and what a forge may use of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

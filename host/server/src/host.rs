@@ -272,7 +272,7 @@ fn runtime_options(config: &Config, data_dir: &Path) -> nexus_runtime::Options {
         slots: set.instances,
         // Machine code is made in the same sandbox as components.
         compiler: nexus_runtime::Compiler::default()
-            .limits(config.forge.limits())
+            .limits(build_limits(&config.forge))
             .allow_unsandboxed(config.forge.allow_unsandboxed),
         limits: HostLimits {
             memory: set.memory_bytes,
@@ -297,7 +297,7 @@ fn forge_options(config: &Config, data_dir: &Path) -> anyhow::Result<nexus_forge
         libraries: config.forge.libraries.clone(),
         allow_unsandboxed: config.forge.allow_unsandboxed,
         precompile_templates: config.forge.precompile_templates,
-        limits: config.forge.limits(),
+        limits: build_limits(&config.forge),
         model,
         budget: nexus_forge::Budget {
             forges: config.forge.per_hour,
@@ -313,4 +313,15 @@ fn read(path: &Path) -> anyhow::Result<String> {
         .and_then(|mut file| file.read_to_string(&mut text))
         .with_context(|| format!("failed to read {}", path.display()))?;
     Ok(text)
+}
+
+/// What one compilation may use up.
+pub(crate) fn build_limits(set: &crate::config::Forge) -> nexus_sandbox::Limits {
+    let cpu = Duration::from_secs(set.build_cpu_seconds);
+    nexus_sandbox::Limits {
+        cpu_s: set.build_cpu_seconds,
+        address_space: set.build_memory_bytes,
+        wall: cpu.saturating_add(cpu / 2),
+        ..nexus_sandbox::Limits::default()
+    }
 }

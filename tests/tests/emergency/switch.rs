@@ -144,3 +144,71 @@ async fn t18_no_forged_agent_goes_live_once_hot_reload_is_off() -> anyhow::Resul
     assert_eq!(published(&trail, "hot_reload_set"), (published_ones, 0));
     Ok(())
 }
+
+/// The request for an agent that a person has to accept.
+fn asking(name: &str) -> v1::ForgeAgentRequest {
+    let permission = "[[permission]]\nhttp = { origin = \"https://a.example.com\", methods = [\"POST\"], paths = [\"/orders\"] }\n";
+    v1::ForgeAgentRequest {
+        agent_id: name.to_owned(),
+        mode: v1::ForgeMode::Source.into(),
+        source: "use nexus_agent::prelude::*;\nexport!(invoke);\nfn invoke(input: Value) -> Result<Value> { http::post(\"https://a.example.com/orders\").json(&input).send()?; Ok(input) }\n".to_owned(),
+        manifest: format!("format = 1\nname = {name:?}\nversion = \"0.1.0\"\nsummary = \"Orders\"\n{permission}"),
+        ..v1::ForgeAgentRequest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t18_no_way_of_a_forge_leads_past_the_switch() -> anyhow::Result<()> {
+    let host = Host::start()?;
+    let mut client = host.operator().await?;
+    // One has come to the person when the switch is thrown.
+    let stream = client.forge.forge_agent(asking("asking")).await?;
+    let mut waiting = stream.into_inner();
+    let approval = loop {
+        let event = waiting.message().await?.unwrap();
+        if let Some(Detail::Review(review)) = event.detail {
+            break review.approval;
+        }
+    };
+    let off = v1::SetHotReloadRequest { enabled: false };
+    client.forge.set_hot_reload(off).await?;
+    let acknowledged = live(&mut client).await?;
+    client.decide(&approval, v1::Verdict::Approve).await?;
+    let mut last = None;
+    while let Some(event) = waiting.message().await? {
+        last = event.detail;
+    }
+    assert!(matches!(last, Some(Detail::NotPublished(_))), "{last:?}");
+
+    // Others begin only then: for whoever needs the agent, and for data that came.
+    let plain = |name: &str| {
+        v1::ForgeAgentRequest {
+        source: "use nexus_agent::prelude::*;\nexport!(invoke);\nfn invoke(input: Value) -> Result<Value> { Ok(input) }\n".to_owned(),
+        manifest: format!("format = 1\nname = {name:?}\nversion = \"0.1.0\"\nsummary = \"Answers\"\n"),
+        ..asking(name)
+    }
+    };
+    let ensure = v1::EnsureAgentRequest {
+        forge: Some(plain("needed")),
+    };
+    let ensured = client.forge.ensure_agent(ensure).await?.into_inner();
+    assert!(ensured.agent.is_none(), "{ensured:?}");
+    assert_eq!(ensured.forge.unwrap().state(), v1::forge::State::Held);
+    for root in [v1::RootOrigin::Ingest, v1::RootOrigin::Schedule] {
+        let request = v1::ForgeAgentRequest {
+            root_origin: root.into(),
+            ..plain("arrived")
+        };
+        let mut stream = client.forge.forge_agent(request).await?.into_inner();
+        let mut last = None;
+        while let Some(event) = stream.message().await? {
+            last = event.detail;
+        }
+        assert!(matches!(last, Some(Detail::NotPublished(_))), "{last:?}");
+    }
+    assert_eq!(live(&mut client).await?, acknowledged);
+    assert!(acknowledged.is_empty(), "{acknowledged:?}");
+    let trail = events(&mut client).await?;
+    assert_eq!(published(&trail, "hot_reload_set"), (0, 0));
+    Ok(())
+}

@@ -6,6 +6,7 @@
 )]
 
 mod binding;
+mod bombs;
 mod browser;
 mod compiling;
 mod dropped_calls;
@@ -17,10 +18,12 @@ mod forging;
 mod guests;
 mod headers;
 mod held;
+mod hostile;
 #[path = "../../../host/gate/tests/gate/house.rs"]
 #[expect(dead_code, reason = "the gate's own tests use the rest of it")]
 mod house;
 mod imports;
+mod injected;
 mod leaks;
 mod limits;
 mod logs;
@@ -31,4 +34,5 @@ mod rights;
 mod sources;
 mod storms;
 mod support;
+mod unbuilt;
 mod wire;

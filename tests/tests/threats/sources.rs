@@ -1,298 +1,418 @@
-//! Sources that attack where they are compiled: T12; and machines on which nothing can be compiled.
+//! Sources that attack where they are compiled: T12.
 
-use std::path::Path;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-use nexus_proto::v1::forge_event::{Detail, State};
-use nexus_proto::v1::{
-    ForgeAgentRequest, ForgeEvent, ForgeMode, GetAgentRequest, GetStatusRequest, check,
-};
-use nexus_tests::{Client, Host, client, guests as real};
-use prost::Message as _;
-use serde_json::json;
-
-use super::guests::manifest;
+use super::hostile::{Scene, answering, failure, forge, with};
 use super::support::is_well;
 
-const CANARY: &str = "canary-7d1e0b";
+/// An attack, whether it has to be refused, and its source. What need not be refused is harmless
+/// once it is confined: a variable that is not set is no error.
+type Attack = (&'static str, bool, String);
 
-/// A source that is an agent, with further items.
-fn with(items: &str) -> String {
-    format!(
-        "use nexus_agent::prelude::*;\n{items}\nexport!(invoke);\nfn invoke(input: Value) -> Result<Value> {{ Ok(input) }}\n"
-    )
-}
+/// Forges that run at once.
+const BESIDE: usize = 2;
 
-/// The same, and it answers with a text.
-fn answering(items: &str, text: &str) -> String {
-    format!(
-        "use nexus_agent::prelude::*;\n{items}\nexport!(invoke);\nfn invoke(_: Value) -> Result<Value> {{ Ok(json!({text})) }}\n"
-    )
-}
-
-async fn forge(client: &mut Client, name: &str, source: &str) -> anyhow::Result<Vec<ForgeEvent>> {
-    let request = ForgeAgentRequest {
-        agent_id: name.to_owned(),
-        mode: ForgeMode::Source.into(),
-        source: source.to_owned(),
-        manifest: manifest(name, ""),
-        ..ForgeAgentRequest::default()
-    };
-    let mut stream = client.forge.forge_agent(request).await?.into_inner();
-    let mut events = Vec::new();
-    while let Some(event) = stream.message().await? {
-        events.push(event);
-    }
-    Ok(events)
-}
-
-/// Whether the bytes hold the canary, or half of it.
-fn holds(bytes: &[u8], what: &str) -> bool {
-    [what, &what[..what.len() - 3]].iter().any(|part| {
-        bytes
-            .windows(part.len())
-            .any(|window| window == part.as_bytes())
-    })
-}
-
-/// What the last stage came to.
-fn failure(events: &[ForgeEvent]) -> String {
-    let last = events.last().expect("a forge tells something");
-    assert_eq!(last.state(), State::Failed, "{last:?}");
-    match last.detail.as_ref() {
-        Some(Detail::Failure(reason)) => reason.clone(),
-        Some(Detail::Diagnostics(found)) => found
-            .diagnostics
-            .iter()
-            .map(|one| one.rendered.clone())
-            .collect(),
-        other => panic!("{other:?}"),
-    }
+async fn try_all(scene: &mut Scene, attacks: &[Attack]) -> anyhow::Result<()> {
+    let tried = stream::iter(attacks.iter().enumerate()).map(|(number, attack)| {
+        let (what, refused, source) = attack;
+        let scene = &*scene;
+        async move {
+            let live = scene.attack(&format!("source-{number}"), source).await;
+            let live = live.map_err(|error| error.context(*what))?;
+            anyhow::ensure!(!(live && *refused), "{what} is accepted: {source}");
+            anyhow::Ok(())
+        }
+    });
+    tried
+        .buffer_unordered(BESIDE)
+        .try_collect::<Vec<()>>()
+        .await?;
+    scene.nothing_got_out()?;
+    is_well(&mut scene.host, &mut scene.client).await
 }
 
 #[tokio::test]
-async fn t12_hostile_sources_bring_nothing_of_this_machine_out() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let file = directory.path().join("canary.rs");
-    std::fs::write(&file, format!("{CANARY} is no Rust"))?;
-    let proper = directory.path().join("proper.rs");
-    std::fs::write(&proper, format!("pub const FOUND: &str = \"{CANARY}\";"))?;
-    let program = directory.path().join("serve.sh");
-    // The variable is in the environment of the host itself.
-    std::fs::write(
-        &program,
-        format!("export NEXUS_CANARY={CANARY}\nexec \"$@\"\n"),
-    )?;
-    let program = program.to_string_lossy().into_owned();
-    let data = directory.path().join("data");
-    let mut host = Host::builder()
-        .data(&data)
-        .through(&["sh", &program])
-        .start()?;
-    let mut client = host.operator().await?;
-    client.deploy(&real::component("echo")).await?;
-    // A good source first: what follows is refused for what it does.
-    let events = forge(&mut client, "good", &with("")).await?;
-    assert!(
-        matches!(
-            events.last().and_then(|event| event.detail.as_ref()),
-            Some(Detail::Published(_))
+async fn t12_hostile_sources_read_no_file_of_this_machine() -> anyhow::Result<()> {
+    let mut scene = Scene::start().await?;
+    let (canary, proper) = (scene.text("canary.rs"), scene.text("proper.rs"));
+    let loot = scene.loot.to_string_lossy().into_owned();
+    let up = format!("{}{}", "../".repeat(24), canary.trim_matches(['"', '/']));
+    let token = format!("{:?}", scene.data.join("operator.token").to_string_lossy());
+    let read = |path: &str| answering("", &format!("include_bytes!({path}).to_vec()"));
+    let mut attacks: Vec<Attack> = vec![
+        (
+            "a text",
+            true,
+            answering("", &format!("include_str!({canary})")),
         ),
-        "{:?}",
-        events.last()
-    );
+        ("bytes", true, read(&canary)),
+        (
+            "by another name",
+            true,
+            answering("use core::include_str as q;", &format!("q!({canary})")),
+        ),
+        ("from above", true, read(&format!("{up:?}"))),
+        (
+            "an expression",
+            true,
+            answering("", &format!("include!({canary})")),
+        ),
+        (
+            "items",
+            true,
+            answering(&format!("include!({proper});"), "FOUND"),
+        ),
+        (
+            "a module that is no Rust",
+            true,
+            with(&format!("#[path = {canary}] mod found;")),
+        ),
+        (
+            "a module",
+            true,
+            answering(&format!("#[path = {proper}] mod found;"), "found::FOUND"),
+        ),
+        (
+            "a module by condition",
+            true,
+            answering(
+                &format!("#[cfg_attr(all(), path = {proper})] mod found;"),
+                "found::FOUND",
+            ),
+        ),
+        (
+            "a module in a directory",
+            true,
+            answering(
+                &format!("#[path = {loot:?}] mod loot {{ pub mod proper; }}"),
+                "loot::proper::FOUND",
+            ),
+        ),
+        (
+            "documentation",
+            true,
+            with(&format!("#[doc = include_str!({canary})] pub struct X;")),
+        ),
+        (
+            "documentation of the crate",
+            true,
+            format!("#![doc = include_str!({canary})]\n{}", with("")),
+        ),
+        (
+            "by a macro",
+            true,
+            answering(
+                "macro_rules! m { ($p:expr) => { include_str!($p) } }",
+                &format!("m!({canary})"),
+            ),
+        ),
+        (
+            "by a macro that makes macros",
+            true,
+            answering(
+                "macro_rules! m { ($i:ident, $p:expr) => { macro_rules! n { () => { $i!($p) } } } }",
+                &format!("{{ m!(include_str, {canary}); n!() }}"),
+            ),
+        ),
+        (
+            "put together",
+            true,
+            answering(
+                "",
+                &format!("include_str!(concat!({loot:?}, \"/\", \"canary.rs\"))"),
+            ),
+        ),
+        (
+            "put together and written out",
+            true,
+            answering("", &format!("concat!(\"x\", include_str!({canary}))")),
+        ),
+        ("the host's own token", true, read(&token)),
+    ];
+    for path in ["link", "fifo", "socket", ""] {
+        attacks.push(("what is no file", true, read(&scene.text(path))));
+    }
+    for path in [
+        "/proc/self/environ",
+        "/proc/self/cmdline",
+        "/proc/self/maps",
+        "/proc/1/environ",
+        "/dev/zero",
+        "/dev/urandom",
+        "/dev/tty",
+        "/etc/passwd",
+        "/etc/os-release",
+        "/usr/lib/os-release",
+        "/etc/ld.so.cache",
+    ] {
+        attacks.push(("a file of the system", true, read(&format!("{path:?}"))));
+    }
+    for path in ["/proc/self/fd/0", "/dev/stdin", "/dev/null"] {
+        attacks.push((
+            "its own input, which is empty",
+            false,
+            read(&format!("{path:?}")),
+        ));
+    }
+    try_all(&mut scene, &attacks).await
+}
 
-    let (path, proper) = (file.display(), proper.display());
-    let up = "../".repeat(24);
-    let token = data.join("operator.token");
-    let sources = [
-        answering("", &format!("include_str!({:?})", path.to_string())),
-        answering(
-            "",
-            &format!("include_bytes!({:?}).to_vec()", path.to_string()),
+#[tokio::test]
+async fn t12_hostile_sources_get_no_variable_tool_or_connection() -> anyhow::Result<()> {
+    let mut scene = Scene::start().await?;
+    let (canary, port) = (scene.text("canary.rs"), scene.port()?);
+    let path = canary.trim_matches('"');
+    let socket = scene.text("socket");
+    let variables = [
+        "NEXUS_CANARY",
+        "PATH",
+        "HOME",
+        "PWD",
+        "TMPDIR",
+        "OUT_DIR",
+        "RUSTC",
+    ];
+    let variables = variables.map(|name| format!("option_env!({name:?}).unwrap_or_default()"));
+    let foreign = |link: &str| with(&format!("{link} unsafe extern \"C\" {{ fn f(); }}"));
+    let attacks: Vec<Attack> = vec![
+        ("a variable", true, answering("", "env!(\"NEXUS_CANARY\")")),
+        (
+            "all variables",
+            false,
+            answering("", &format!("[{}]", variables.join(", "))),
         ),
-        answering(
-            "use core::include_str as q;",
-            &format!("q!({:?})", path.to_string()),
-        ),
-        answering(
-            "",
-            &format!(
-                "include_str!(\"{up}{}\")",
-                path.to_string().trim_start_matches('/')
+        (
+            "a variable by another name",
+            false,
+            answering(
+                "use core::option_env as q;",
+                "q!(\"NEXUS_CANARY\").unwrap_or(\"not set\")",
             ),
         ),
-        answering("", &format!("include!({:?})", path.to_string())),
-        with(&format!("include!({:?});", proper.to_string())),
-        with(&format!("#[path = {:?}] mod found;", path.to_string())),
-        answering(
-            &format!("#[path = {:?}] mod found;", proper.to_string()),
-            "found::FOUND",
+        (
+            "a variable when it runs",
+            false,
+            answering("", "std::env::vars().collect::<Vec<_>>()"),
         ),
-        with(&format!(
-            "#[doc = include_str!({:?})] pub struct X;",
-            path.to_string()
-        )),
-        answering(
-            "macro_rules! m { ($p:expr) => { include_str!($p) } }",
-            &format!("m!({:?})", path.to_string()),
-        ),
-        answering(
-            "",
-            &format!(
-                "include_str!(concat!({:?}, \"/canary.rs\"))",
-                directory.path().to_string_lossy()
+        (
+            "settings of cargo",
+            false,
+            answering(
+                "",
+                "[cfg!(stolen), file!().len() > 20, option_env!(\"CARGO_ENCODED_RUSTFLAGS\").is_some()]",
             ),
         ),
-        answering("", &format!("include_str!({:?})", token.to_string_lossy())),
-        answering("", "include_str!(\"/proc/self/environ\")"),
-        answering("", "include_str!(\"/proc/1/environ\")"),
-        answering("", "include_str!(\"/etc/passwd\")"),
-        answering("", "env!(\"NEXUS_CANARY\")"),
-        answering("", "option_env!(\"NEXUS_CANARY\").unwrap_or(\"not set\")"),
-        answering(
-            "use core::option_env as q;",
-            "q!(\"NEXUS_CANARY\").unwrap_or(\"not set\")",
+        (
+            "a manifest of its own",
+            true,
+            format!("---\n[dependencies]\nrand = \"1\"\n---\n{}", with("")),
         ),
-        with("extern crate proc_macro;"),
-        with("extern crate wit_bindgen;"),
-        format!("#![crate_type = \"proc-macro\"]\n{}", with("")),
-        format!(
-            "#![feature(asm_experimental_arch)]\n{}",
+        (
+            "features of the language",
+            true,
+            format!("#![feature(rustc_private)]\n{}", with("")),
+        ),
+        (
+            "the compiler's own crates",
+            true,
+            with("extern crate rustc_driver;"),
+        ),
+        (
+            "a crate that is not offered",
+            true,
+            with("extern crate wit_bindgen;"),
+        ),
+        (
+            "the crate of macros",
+            true,
+            with(
+                "extern crate proc_macro; pub fn f() { proc_macro::tracked_path::path(\"/etc/passwd\") }",
+            ),
+        ),
+        (
+            "another kind of crate",
+            false,
+            format!("#![crate_type = \"proc-macro\"]\n{}", with("")),
+        ),
+        (
+            "a macro in another kind of crate",
+            true,
+            format!(
+                "#![crate_type = \"proc-macro\"]\nextern crate proc_macro;\n{}",
+                with(
+                    "#[proc_macro] pub fn m(i: proc_macro::TokenStream) -> proc_macro::TokenStream { i }"
+                )
+            ),
+        ),
+        (
+            "a build script",
+            false,
+            with(&format!(
+                "#[allow(dead_code)] mod build {{ pub fn main() {{ println!(\"cargo:rustc-env=STOLEN={{:?}}\", std::fs::read({canary})); }} }}"
+            )),
+        ),
+        (
+            "assembly",
+            true,
             with(&format!(
                 "core::arch::global_asm!(\".incbin \\\"{path}\\\"\");"
-            ))
+            )),
         ),
-        with(&format!(
-            "#[link(name = \"{path}\", kind = \"static\")] unsafe extern \"C\" {{ fn f(); }}"
-        )),
-        with("fn f(at: *const u8) -> u8 { unsafe { *at } }"),
-        // The interface by which a secret is shown, by the SDK's name and by the contract's.
-        with("pub fn f(key: &vault::Secret) -> Result<String> { key.reveal(\"to see it\") }"),
-        with("pub use nexus_agent::bindings_reveal;"),
-        with(
-            "#[link(wasm_import_module = \"nexus:agent/vault-reveal@0.1.0\")] unsafe extern \"C\" { fn reveal(a: i32, b: i32, c: i32, d: i32); }",
+        (
+            "assembly with its feature",
+            true,
+            format!(
+                "#![feature(asm_experimental_arch)]\n{}",
+                with(&format!(
+                    "core::arch::global_asm!(\".incbin \\\"{path}\\\"\");"
+                ))
+            ),
         ),
-        with(
-            "const FOREVER: u64 = { let mut n = 0u64; loop { n = n.wrapping_add(1); if n == u64::MAX { break n; } } }; pub fn f() -> u64 { FOREVER }",
+        (
+            "assembly within a function",
+            true,
+            with(&format!(
+                "pub fn f() {{ unsafe {{ core::arch::asm!(\".include \\\"{path}\\\"\") }} }}"
+            )),
+        ),
+        (
+            "a library by its path",
+            true,
+            foreign(&format!(
+                "#[link(name = {canary}, kind = \"static\", modifiers = \"+verbatim\")]"
+            )),
+        ),
+        (
+            "a library by its name",
+            true,
+            foreign("#[link(name = \"../../../loot/canary\", kind = \"static\")]"),
+        ),
+        (
+            "an argument of the linker",
+            true,
+            foreign(&format!(
+                "#[link(name = \"--reproduce={path}.tar\", kind = \"link-arg\")]"
+            )),
+        ),
+        (
+            "arguments of the linker",
+            true,
+            format!("#![link_args = \"-T {path}\"]\n{}", with("")),
+        ),
+        (
+            "another manifest in the component",
+            true,
+            with("#[unsafe(link_section = \"nexus:manifest\")] static M: [u8; 1] = [0];"),
+        ),
+        (
+            "a function beside the world's",
+            true,
+            with("#[unsafe(no_mangle)] pub extern \"C\" fn f() {}"),
+        ),
+        (
+            "memory as it pleases",
+            true,
+            with("pub fn f(at: *const u8) -> u8 { unsafe { *at } }"),
+        ),
+        (
+            "a secret's value by the SDK",
+            true,
+            with("pub fn f(key: &vault::Secret) -> Result<String> { key.reveal(\"to see it\") }"),
+        ),
+        (
+            "a secret's value by its bindings",
+            true,
+            with("pub use nexus_agent::bindings_reveal;"),
+        ),
+        (
+            "a secret's value by the contract",
+            true,
+            foreign("#[link(wasm_import_module = \"nexus:agent/vault-reveal@0.1.0\")]"),
+        ),
+        (
+            "a file when it runs",
+            false,
+            answering(
+                "",
+                &format!("std::fs::read_to_string({canary}).map_err(|e| e.to_string())"),
+            ),
+        ),
+        (
+            "a program when it runs",
+            false,
+            answering(
+                "",
+                &format!(
+                    "std::process::Command::new(\"cat\").arg({canary}).output().map(|o| o.stdout).map_err(|e| e.to_string())"
+                ),
+            ),
+        ),
+        (
+            "a connection when it runs",
+            true,
+            answering(
+                "",
+                &format!(
+                    "std::net::TcpStream::connect(\"127.0.0.1:{port}\").map(|_| 1).map_err(|e| e.to_string())"
+                ),
+            ),
+        ),
+        (
+            "a connection by a path",
+            true,
+            answering("", &format!("include_str!(\"/dev/tcp/127.0.0.1/{port}\")")),
+        ),
+        (
+            "a connection by a URL",
+            true,
+            answering("", &format!("include_str!(\"http://127.0.0.1:{port}/\")")),
+        ),
+        (
+            "a socket by its path",
+            true,
+            answering("", &format!("include_str!({socket})")),
         ),
     ];
-    assert!(sources.len() >= 20);
-    for (number, source) in sources.iter().enumerate() {
-        let name = format!("source-{number}");
-        let events = forge(&mut client, &name, source).await?;
-        let told: Vec<u8> = events.iter().flat_map(ForgeEvent::encode_to_vec).collect();
-        let echoed = source.contains(CANARY);
-        assert!(!echoed && !holds(&told, CANARY), "the events of {source}");
-        assert!(!holds(&told, host.token()), "the events of {source}");
-        assert!(!holds(&told, "root:x:0"), "the events of {source}");
-        let get = GetAgentRequest {
-            name: format!("agents/{name}"),
-            ..GetAgentRequest::default()
-        };
-        match client.agents.get_agent(get).await {
-            // Some are harmless once they are confined: a variable that is not set is no error.
-            Ok(_) => {
-                let answer = client.output(&name, &json!({})).await?.to_string();
-                assert!(
-                    !holds(answer.as_bytes(), CANARY),
-                    "{source} answers {answer}"
-                );
-            }
-            Err(status) => {
-                assert_eq!(status.code(), tonic::Code::NotFound);
-                failure(&events);
-            }
-        }
-    }
-    // Whatever was built is kept by its digest, published or not.
-    for file in files(&data)? {
-        let name = file.to_string_lossy().into_owned();
-        assert!(!holds(&std::fs::read(&file)?, CANARY), "{name}");
-    }
-    is_well(&mut host, &mut client).await
-}
-
-/// Every file below a directory.
-fn files(directory: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            found.extend(files(&path)?);
-        } else if path.is_file() {
-            found.push(path);
-        }
-    }
-    Ok(found)
+    try_all(&mut scene, &attacks).await
 }
 
 #[tokio::test]
-async fn without_a_compiler_a_forge_says_what_to_install_and_everything_else_works()
--> anyhow::Result<()> {
-    let config = "[forge]\nrustc = \"/nonexistent/rustc\"\ncargo = \"/nonexistent/cargo\"\n";
-    let mut host = Host::builder().config(config).start()?;
-    let mut client = host.operator().await?;
-    client.deploy(&real::component("echo")).await?;
-    let reason = failure(&forge(&mut client, "forged", &with("")).await?);
-    assert!(reason.contains("/nonexistent/rustc"), "{reason}");
-    assert!(reason.contains("rustup"), "{reason}");
-    let status = client
-        .system
-        .get_status(GetStatusRequest {})
-        .await?
-        .into_inner();
-    let missing = status
-        .checks
-        .iter()
-        .find(|check| check.state() == check::State::Missing);
-    assert!(
-        missing.is_some_and(|check| check.message.contains("/nonexistent/rustc")),
-        "{status:?}"
-    );
-    is_well(&mut host, &mut client).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn without_a_sandbox_nothing_is_compiled_unless_the_operator_says_so() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let data = directory.path().join("data");
-    // An agent from before, when there was a sandbox.
-    let host = Host::builder().data(&data).start()?;
-    host.operator()
-        .await?
-        .deploy(&real::component("echo"))
-        .await?;
-    host.stop()?;
-
-    // A kernel without Landlock answers its calls as this filter does.
-    let without = env!("CARGO_BIN_EXE_without-landlock");
-    let mut host = Host::builder().data(&data).through(&[without]).start()?;
-    let mut client = host.operator().await?;
-    let reason = failure(&forge(&mut client, "forged", &with("")).await?);
-    assert!(
-        reason.contains("Landlock") && reason.contains("bubblewrap"),
-        "{reason}"
-    );
-    // A component that has to be compiled is refused as well, and the one from before answers.
-    let status = client
-        .upload(&real::component("callee"), Default::default())
-        .await
-        .unwrap_err();
-    assert_eq!(client::reason(&status), "NO_SANDBOX", "{status}");
-    assert!(status.message().contains("bubblewrap"), "{status}");
-    is_well(&mut host, &mut client).await?;
-    host.stop()?;
-
-    // An operator who trusts every source can say so.
-    let config = "[forge]\nallow_unsandboxed = true\n";
-    let host = Host::builder()
-        .data(&data)
-        .config(config)
-        .through(&[without])
-        .start()?;
-    host.operator()
-        .await?
-        .deploy(&real::component("callee"))
-        .await?;
-    Ok(())
+async fn t12_nothing_tells_whether_a_file_of_this_machine_is_there() -> anyhow::Result<()> {
+    let mut scene = Scene::start().await?;
+    // Of one length, so that what follows them stands in the same column.
+    let asked = |file: &str| {
+        let path = scene.loot.join(file).to_string_lossy().into_owned();
+        let (directory, module) = (scene.loot.display(), file.trim_end_matches(".rs"));
+        vec![
+            answering("", &format!("include_str!({path:?})")),
+            answering("", &format!("include_bytes!({path:?}).len()")),
+            answering("", &format!("include!({path:?})")),
+            with(&format!("include!({path:?});")),
+            with(&format!("#[doc = include_str!({path:?})] pub struct X;")),
+            with(&format!("#[path = {path:?}] mod found;")),
+            with(&format!(
+                "#[path = \"{directory}\"] mod loot {{ pub mod {module}; }}"
+            )),
+            with(&format!(
+                "#[link(name = {path:?}, kind = \"static\", modifiers = \"+verbatim\")] unsafe extern \"C\" {{}}"
+            )),
+            with(&format!(
+                "#[link(name = {path:?}, kind = \"dylib\")] unsafe extern \"C\" {{}}"
+            )),
+        ]
+    };
+    let (there, not) = (asked("proper.rs"), asked("absent.rs"));
+    for (number, (there, not)) in there.iter().zip(&not).enumerate() {
+        let mut said = Vec::new();
+        for source in [there, not] {
+            let name = format!("asks-{number}-{}", said.len());
+            let events = forge(&mut scene.client, &name, source).await?;
+            let told = failure(&events).replace("proper", "absent");
+            said.push(told);
+        }
+        assert!(!said[0].is_empty(), "{there}");
+        assert_eq!(said[0], said[1], "{there}");
+    }
+    scene.nothing_got_out()?;
+    is_well(&mut scene.host, &mut scene.client).await
 }

@@ -3,7 +3,9 @@
 use nexus_manifest::package;
 use nexus_runtime::{PrepareError, ProofError, ShapeError};
 
-use crate::guests::{ECHO, NULL, OPEN, agent, component, component_of, manifest, module};
+use crate::guests::{
+    ECHO, NULL, OPEN, agent, component, component_of, component_with, manifest, module,
+};
 use crate::support::Host;
 
 #[tokio::test]
@@ -209,4 +211,25 @@ async fn a_component_that_does_harm_while_it_starts_is_refused() {
             .unwrap_err();
         assert!(matches!(refused, PrepareError::Trial(_)), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn a_forged_component_offers_the_handler_and_nothing_beside_it() {
+    let host = Host::new().await;
+    let wit = "package test:guest;\ninterface back { door: func(); }\nworld guest { include nexus:agent/agent@0.1.0; export back; }\n";
+    let module = module("", NULL);
+    // Into the module, before its last bracket.
+    let whole = module.trim_end().strip_suffix(')').unwrap();
+    let more = format!("{whole} (func (export \"test:guest/back#door\")))");
+    let component = component_with(wit, &more);
+    let packed = package::pack(&component, &manifest("two-doors", "")).unwrap();
+    let refused = host
+        .runtime
+        .prepare_forged(packed.into())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(&refused, PrepareError::Proof(ProofError::TooMuchExported { export }) if export == "test:guest/back"),
+        "{refused}"
+    );
 }

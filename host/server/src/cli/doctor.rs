@@ -140,7 +140,7 @@ fn sandbox(config: &Config) -> Vec<Finding> {
     let support = nexus_sandbox::probe();
     let found = match support.in_use() {
         Some(means) => {
-            let limits = config.forge.limits();
+            let limits = crate::host::build_limits(&config.forge);
             let told = format!(
                 "{means}; each process gets {} s of processor time, {} MiB of memory and {} MiB a file, and a job {} s by the clock",
                 limits.cpu_s,
