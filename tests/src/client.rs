@@ -5,6 +5,7 @@ use nexus_proto::v1;
 use nexus_proto::v1::agent_service_client::AgentServiceClient;
 use nexus_proto::v1::approval_service_client::ApprovalServiceClient;
 use nexus_proto::v1::audit_service_client::AuditServiceClient;
+use nexus_proto::v1::build_service_client::BuildServiceClient;
 use nexus_proto::v1::forge_service_client::ForgeServiceClient;
 use nexus_proto::v1::invocation_service_client::InvocationServiceClient;
 use nexus_proto::v1::memory_service_client::MemoryServiceClient;
@@ -44,6 +45,7 @@ pub struct Client {
     pub invocations: InvocationServiceClient<Connection>,
     pub approvals: ApprovalServiceClient<Connection>,
     pub forge: ForgeServiceClient<Connection>,
+    pub build: BuildServiceClient<Connection>,
     pub vault: VaultServiceClient<Connection>,
     pub memory: MemoryServiceClient<Connection>,
     pub policy: PolicyServiceClient<Connection>,
@@ -63,6 +65,7 @@ impl Client {
             invocations: InvocationServiceClient::new(channel.clone()),
             approvals: ApprovalServiceClient::new(channel.clone()),
             forge: ForgeServiceClient::new(channel.clone()),
+            build: BuildServiceClient::new(channel.clone()),
             vault: VaultServiceClient::new(channel.clone()),
             memory: MemoryServiceClient::new(channel.clone()),
             policy: PolicyServiceClient::new(channel.clone()),

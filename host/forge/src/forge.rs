@@ -40,6 +40,8 @@ pub struct Options {
     pub precompile_templates: bool,
     /// What one compilation may use up.
     pub limits: Limits,
+    /// Another host that compiles for this one, where a request or the configuration says so.
+    pub remote: Option<build::Remote>,
     /// The models that write agents, if there are any.
     pub model: Option<model::Config>,
     /// What each principal may forge in an hour.
@@ -59,6 +61,7 @@ impl Options {
             allow_unsandboxed: false,
             precompile_templates: true,
             limits: Limits::default(),
+            remote: None,
             model: None,
             budget: Budget::default(),
             helper: None,
@@ -77,6 +80,7 @@ pub(crate) struct Inner {
     pub(crate) builder: Builder,
     pub(crate) catalog: Catalog,
     pub(crate) prebuilt: Prebuilt,
+    pub(crate) remote: Option<build::Remote>,
     pub(crate) model: Option<model::Models>,
     pub(crate) ledger: Ledger,
     pub(crate) allow_unsandboxed: bool,
@@ -153,6 +157,7 @@ impl Forge {
             builder,
             prebuilt: Prebuilt::embedded(&catalog).map_err(OpenError::Templates)?,
             catalog,
+            remote: options.remote,
             model: model.map_err(OpenError::Model)?,
             ledger: ledger.map_err(|error| OpenError::Records(RecordError::Read(error)))?,
             allow_unsandboxed: options.allow_unsandboxed,

@@ -78,6 +78,7 @@ impl Prebuilt {
             toolchain: self.toolchain.clone(),
             flags: FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),
             by: BuiltBy::Prebuilt,
+            host: None,
         })
     }
 

@@ -46,6 +46,9 @@ pub struct Lineage {
     /// Who ran the compiler.
     #[serde(default)]
     pub builder: BuiltBy,
+    /// The host that ran it, if it was another one.
+    #[serde(default)]
+    pub build_host: Option<String>,
     /// Of the component that came out.
     pub component: Digest,
     /// When it was built, in milliseconds since the epoch.

@@ -252,6 +252,31 @@ pub struct Forge {
     pub build_cpu_seconds: u64,
     /// Bytes of memory of one such process.
     pub build_memory_bytes: u64,
+    /// Another host that compiles for this one.
+    pub remote: Option<BuildHost>,
+}
+
+/// Another NEXUS host that compiles for this one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildHost {
+    /// Its URL, such as `https://builder.example.com:7420`.
+    pub url: Origin,
+    /// The environment variable that holds a token of it, of the role forger.
+    #[serde(default)]
+    pub token_env: Option<String>,
+    /// The file that holds the token.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// PEM file with the authority of its certificate, if that is not one of the web's.
+    #[serde(default)]
+    pub ca: Option<PathBuf>,
+    /// Speak to it without TLS though it is not on this machine. Source and token travel in clear.
+    #[serde(default)]
+    pub allow_plaintext: bool,
+    /// Have every source compiled there of which no request says otherwise.
+    #[serde(default)]
+    pub always: bool,
 }
 
 /// An OpenAI-compatible chat endpoint, and what a forge may use of it.
@@ -442,6 +467,7 @@ impl Default for Forge {
             libraries: None,
             allow_unsandboxed: false,
             precompile_templates: true,
+            remote: None,
             per_hour: budget.forges,
             tokens_per_hour: budget.tokens,
             build_cpu_seconds: limits.cpu_s,

@@ -13,7 +13,9 @@ use anyhow::{Context as _, bail};
 use nexus_audit::{Audit, Event, EventKind, SigningKey};
 use nexus_effects::http::{Egress, EgressOptions};
 use nexus_effects::memory::Memory;
+use nexus_effects::operator_egress::OperatorOptions;
 use nexus_forge::Forge;
+use nexus_forge::build::Remote;
 use nexus_gate::Gate;
 use nexus_proto::v1;
 use nexus_runtime::{HostLimits, Runtime, Services};
@@ -23,7 +25,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::auth::Tokens;
-use crate::config::{Config, Unattended};
+use crate::config::{BuildHost, Config, Unattended};
 use crate::forges::Forges;
 use crate::keys::{self, Missing};
 use crate::lock::EmergencyLock;
@@ -240,28 +242,47 @@ fn private_dir(dir: &Path) -> anyhow::Result<()> {
         })
 }
 
-/// The authorities that are trusted besides the web's.
-fn extra_roots(config: &Config) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-    let mut extra_roots = Vec::new();
-    if let Some(path) = &config.egress.extra_roots {
-        let pem = read(path)?;
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            extra_roots.push(
-                certificate.with_context(|| format!("{} does not read as PEM", path.display()))?,
-            );
-        }
-        if extra_roots.is_empty() {
-            bail!("{} holds no certificate", path.display());
-        }
+/// The certificates in a PEM file, if one is named.
+fn authorities(path: Option<&Path>) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+    let mut found = Vec::new();
+    let Some(path) = path else {
+        return Ok(found);
+    };
+    let pem = read(path)?;
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        found
+            .push(certificate.with_context(|| format!("{} does not read as PEM", path.display()))?);
     }
-    Ok(extra_roots)
+    if found.is_empty() {
+        bail!("{} holds no certificate", path.display());
+    }
+    Ok(found)
+}
+
+fn build_host(config: &BuildHost) -> anyhow::Result<Remote> {
+    let token = match (&config.token_env, &config.token_file) {
+        (Some(name), None) => std::env::var(name).with_context(|| {
+            format!("[forge.remote] names the variable {name} for the token, and it is not set")
+        })?,
+        (None, Some(path)) => read(path)?,
+        _ => bail!("[forge.remote] needs a token: set `token_env` or `token_file`, and not both"),
+    };
+    let options = OperatorOptions {
+        bearer: Some(token.trim().to_owned().into()),
+        allow_plain: config.allow_plaintext,
+        extra_roots: authorities(config.ca.as_deref())?,
+        ..OperatorOptions::default()
+    };
+    Remote::new(config.url.clone(), options, config.always)
+        .context("failed to set up the way to the building host")
 }
 
 fn egress(config: &Config, listening: SocketAddr) -> anyhow::Result<EgressOptions> {
+    let extra_roots = authorities(config.egress.extra_roots.as_deref())?;
     Ok(EgressOptions {
         private_origins: config.egress.private_origins.clone(),
         own_listeners: vec![listening],
-        extra_roots: extra_roots(config)?,
+        extra_roots,
         ..EgressOptions::default()
     })
 }
@@ -289,7 +310,10 @@ fn runtime_options(config: &Config, data_dir: &Path) -> nexus_runtime::Options {
 fn forge_options(config: &Config, data_dir: &Path) -> anyhow::Result<nexus_forge::Options> {
     let model = match &config.model {
         None => None,
-        Some(set) => Some(crate::model::models(set, &extra_roots(config)?)?),
+        Some(set) => {
+            let roots = authorities(config.egress.extra_roots.as_deref())?;
+            Some(crate::model::models(set, &roots)?)
+        }
     };
     Ok(nexus_forge::Options {
         cargo: config.forge.cargo.clone(),
@@ -298,6 +322,7 @@ fn forge_options(config: &Config, data_dir: &Path) -> anyhow::Result<nexus_forge
         allow_unsandboxed: config.forge.allow_unsandboxed,
         precompile_templates: config.forge.precompile_templates,
         limits: build_limits(&config.forge),
+        remote: config.forge.remote.as_ref().map(build_host).transpose()?,
         model,
         budget: nexus_forge::Budget {
             forges: config.forge.per_hour,

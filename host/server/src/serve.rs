@@ -9,6 +9,7 @@ use anyhow::{Context as _, bail};
 use nexus_proto::v1::agent_service_server::AgentServiceServer;
 use nexus_proto::v1::approval_service_server::ApprovalServiceServer;
 use nexus_proto::v1::audit_service_server::AuditServiceServer;
+use nexus_proto::v1::build_service_server::BuildServiceServer;
 use nexus_proto::v1::forge_service_server::ForgeServiceServer;
 use nexus_proto::v1::invocation_service_server::InvocationServiceServer;
 use nexus_proto::v1::memory_service_server::MemoryServiceServer;
@@ -226,6 +227,10 @@ async fn run(
                 named: Requests::new("ForgeAgent", Arc::clone(&services.store)),
                 host: host.clone()
             }
+        ))
+        .add_service(service!(
+            BuildServiceServer,
+            service::build::Building::new(host.clone())
         ))
         .add_service(service!(
             VaultServiceServer,

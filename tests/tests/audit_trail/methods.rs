@@ -174,6 +174,15 @@ async fn every_method_that_changes_something_leaves_a_record_of_who_called_it() 
         client.invocations.cancel_invocation(cancel).await?
     );
 
+    let build = v1::BuildComponentRequest {
+        source: "no source".to_owned(),
+        manifest: "no manifest".to_owned(),
+    };
+    leaves!(
+        "BuildService.BuildComponent",
+        "request_received",
+        client.build.build_component(build).await?
+    );
     let forge = v1::ForgeAgentRequest {
         agent_id: "forged".to_owned(),
         mode: v1::ForgeMode::Source.into(),

@@ -81,6 +81,8 @@ pub struct Built {
     pub flags: Vec<String>,
     /// Who compiled it.
     pub by: BuiltBy,
+    /// The host that compiled it, if it was another one.
+    pub host: Option<String>,
 }
 
 /// Who makes a component of a source.
@@ -92,10 +94,12 @@ pub enum BuiltBy {
     Local,
     /// Nobody any more: the component of a template is in the binary.
     Prebuilt,
+    /// Another host that the configuration names.
+    Remote,
 }
 
-const SOURCE_BYTES: usize = 256 * 1024;
-const COMPONENT_BYTES: u64 = 32 << 20;
+pub(super) const SOURCE_BYTES: usize = 256 * 1024;
+pub(super) const COMPONENT_BYTES: u64 = 32 << 20;
 const LIBRARIES: &str = "libraries";
 const JOBS: &str = "jobs";
 
@@ -202,6 +206,7 @@ impl Builder {
             toolchain: warm.toolchain.version().to_owned(),
             flags: FLAGS.iter().map(|flag| (*flag).to_owned()).collect(),
             by: BuiltBy::Local,
+            host: None,
         })
     }
 }

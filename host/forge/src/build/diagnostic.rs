@@ -173,7 +173,7 @@ fn own<'a>(span: &'a Span, source: &str) -> Option<&'a Span> {
     Some(span)
 }
 
-fn bound(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+pub(super) fn bound(mut found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let all = found.len();
     let mut left = BYTES - NOTE;
     let mut kept = 0;

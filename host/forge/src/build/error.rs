@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use nexus_sandbox::Limit;
 
-use super::Diagnostic;
+use super::{Diagnostic, RemoteError};
 use crate::toolchain;
 
 /// Why there is no component.
@@ -44,6 +44,9 @@ pub enum Error {
     /// Something else than a template was to be prebuilt.
     #[error("find a prebuilt component of {0}: only templates have one; have the source compiled")]
     NotPrebuilt(String),
+    /// Another host was to compile it, and did not.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// There is no compiler, or it can't be used.
     #[error(transparent)]
     Toolchain(#[from] toolchain::Error),

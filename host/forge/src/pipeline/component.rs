@@ -3,7 +3,7 @@
 use super::End;
 use super::make::finding;
 use super::plan::Plan;
-use crate::build::{self, Built, BuiltBy};
+use crate::build::{self, Built, BuiltBy, RemoteError};
 use crate::event::Detail;
 use crate::forge::{Inner, error_chain};
 use crate::request::Request;
@@ -20,11 +20,19 @@ pub(super) async fn build(
 ) -> Result<Built, End> {
     let by = request.builder.unwrap_or(match &plan.template {
         Some(_) => BuiltBy::Prebuilt,
+        None if forge.remote.as_ref().is_some_and(|remote| remote.always) => BuiltBy::Remote,
         None => BuiltBy::Local,
     });
     let built = match by {
         BuiltBy::Prebuilt => return prebuilt(forge, plan, stages).await,
         BuiltBy::Local => forge.builder.build(source, &plan.text).await,
+        BuiltBy::Remote => match &forge.remote {
+            Some(remote) => {
+                let told = |line: &str| stages.tell(Detail::Log(line.to_owned()));
+                remote.build(source, &plan.text, told).await
+            }
+            None => Err(RemoteError::NotConfigured.into()),
+        },
     };
     built.map_err(|error| refused(&error))
 }

@@ -37,6 +37,7 @@ pub(super) fn lineage(forge: &Inner, request: &Request, plan: &Plan, made: &Made
         toolchain: made.built.toolchain.clone(),
         flags: made.built.flags.clone(),
         builder: made.built.by,
+        build_host: made.built.host.clone(),
         component: made.prepared.digest,
         created_ms: now_ms(),
     }

@@ -100,6 +100,7 @@ pub const MATRIX: &[(&str, &[Role])] = &[
     ("/nexus.v1.ForgeService/SetHotReload", OPERATE),
     ("/nexus.v1.ForgeService/TriggerHotReload", OPERATE),
     ("/nexus.v1.ForgeService/ListForgedAgents", FORGE),
+    ("/nexus.v1.BuildService/BuildComponent", FORGE),
     ("/nexus.v1.VaultService/SetSecret", OPERATE),
     ("/nexus.v1.VaultService/ListSecrets", OPERATE),
     ("/nexus.v1.VaultService/DeleteSecret", OPERATE),

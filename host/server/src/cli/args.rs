@@ -13,7 +13,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use self::{
-    forge::{Forge, ForgeCreate, ForgeWhat},
+    forge::{Forge, ForgeBuild, ForgeCreate, ForgeWhat},
     keep::{Audit, Lock, Memory, Tokens, Vault},
     policy::{Explain, Policy},
     run::{Agents, Approvals, Grants, Invocations, Invoke, Reach},

@@ -11,10 +11,10 @@ use anyhow::{Context as _, anyhow};
 use http::Uri;
 use nexus_proto::v1::{
     agent_service_client::AgentServiceClient, approval_service_client::ApprovalServiceClient,
-    audit_service_client::AuditServiceClient, forge_service_client::ForgeServiceClient,
-    invocation_service_client::InvocationServiceClient, memory_service_client::MemoryServiceClient,
-    policy_service_client::PolicyServiceClient, system_service_client::SystemServiceClient,
-    vault_service_client::VaultServiceClient,
+    audit_service_client::AuditServiceClient, build_service_client::BuildServiceClient,
+    forge_service_client::ForgeServiceClient, invocation_service_client::InvocationServiceClient,
+    memory_service_client::MemoryServiceClient, policy_service_client::PolicyServiceClient,
+    system_service_client::SystemServiceClient, vault_service_client::VaultServiceClient,
 };
 use tonic::{
     Request, Status,
@@ -153,6 +153,7 @@ services!(
     agents: AgentServiceClient,
     approvals: ApprovalServiceClient,
     audit: AuditServiceClient,
+    build: BuildServiceClient,
     forge: ForgeServiceClient,
     invocations: InvocationServiceClient,
     memory: MemoryServiceClient,

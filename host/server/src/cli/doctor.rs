@@ -18,7 +18,7 @@ use super::{
     output::Output,
     text::Table,
 };
-use crate::config::{Config, Model};
+use crate::config::{BuildHost, Config, Model};
 use crate::model::ModelKey;
 
 /// Whether a part works.
@@ -60,6 +60,7 @@ pub(crate) async fn run(
     let (config, mut findings) = configuration(arguments.config.as_deref());
     let data = arguments.data.clone().unwrap_or_else(|| config.data_dir());
     findings.push(compiler(&config).await);
+    findings.extend(config.forge.remote.as_ref().map(build_host));
     findings.extend(sandbox(&config));
     findings.push(data_directory(&data));
     findings.push(model(config.model.as_ref()));
@@ -131,6 +132,36 @@ async fn compiler(config: &Config) -> Finding {
             State::Failed,
             format!("failed to {}", error_chain(&error)),
         ),
+    }
+}
+
+/// Who compiles for this host where it is asked to.
+fn build_host(host: &BuildHost) -> Finding {
+    const PART: &str = "building host";
+    let missing = match (&host.token_env, &host.token_file) {
+        (Some(name), None) => std::env::var_os(name)
+            .is_none_or(|token| token.is_empty())
+            .then(|| {
+                format!("the environment variable {name} is not set; it is to hold a token of it")
+            }),
+        (None, Some(file)) => (!file.is_file()).then(|| {
+            format!(
+                "{} is not there; it is to hold a token of it",
+                file.display()
+            )
+        }),
+        _ => Some("set `token_env` or `token_file` under [forge.remote], and not both".to_owned()),
+    };
+    match missing {
+        Some(what) => Finding::new(PART, State::Failed, format!("{}: {what}", host.url)),
+        None => {
+            let when = if host.always {
+                "every source"
+            } else {
+                "what is asked for"
+            };
+            Finding::new(PART, State::Ok, format!("{} compiles {when}", host.url))
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use tonic::Streaming;
 
 use super::{
     args::{Forge, ForgeCreate, ForgeWhat, Mode},
+    build,
     connection::Client,
     examples,
     exit::Exit,
@@ -59,6 +60,7 @@ pub(crate) async fn run(command: Forge, client: &Client, output: &Output) -> any
             let forge = client.forge().cancel_forge(request).await?.into_inner();
             output.message(&forge, view::forge)?;
         }
+        Forge::Build(what) => return build::run(&what, client, output).await,
         Forge::List { all: true } => {
             let mut forges = Vec::new();
             let mut request = ListForgesRequest::default();
@@ -267,9 +269,10 @@ fn request(arguments: ForgeWhat) -> anyhow::Result<ForgeAgentRequest> {
             .iter()
             .map(|file| examples::read(file))
             .collect::<anyhow::Result<_>>()?,
-        builder: match arguments.compile {
-            true => ForgeBuilder::Local,
-            false => ForgeBuilder::Unspecified,
+        builder: match (arguments.compile, arguments.remote) {
+            (true, _) => ForgeBuilder::Local,
+            (_, true) => ForgeBuilder::Remote,
+            _ => ForgeBuilder::Unspecified,
         }
         .into(),
         shadow_inputs: arguments.shadow_inputs,
@@ -277,7 +280,7 @@ fn request(arguments: ForgeWhat) -> anyhow::Result<ForgeAgentRequest> {
     })
 }
 
-fn read(file: &Path) -> anyhow::Result<String> {
+pub(super) fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("failed to read {}", file.display()))
 }
 

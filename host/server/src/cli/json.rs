@@ -35,6 +35,7 @@ named!(
     Checkpoint,
     CreateTokenResponse,
     DeployAgentResponse,
+    Diagnostics,
     EnsureAgentResponse,
     Entry,
     Event,

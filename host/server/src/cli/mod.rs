@@ -7,6 +7,7 @@ mod agents;
 mod approvals;
 pub(crate) mod args;
 pub(crate) mod audit;
+mod build;
 pub(crate) mod connection;
 mod dev;
 mod doctor;

@@ -43,10 +43,7 @@ fn detail(detail: &Detail) -> v1::forge_event::Detail {
     use v1::forge_event::Detail as Wire;
     match detail {
         Detail::Spec { manifest, template } => Wire::Spec(spec(manifest, template.as_deref())),
-        Detail::Diagnostics(all) => Wire::Diagnostics(v1::Diagnostics {
-            diagnostics: all.iter().map(diagnostic).collect(),
-            truncated: false,
-        }),
+        Detail::Diagnostics(all) => Wire::Diagnostics(diagnostics(all)),
         Detail::NeedsParameters(needs) => Wire::NeedsParameters(v1::NeedsParameters {
             template: needs.template.clone().unwrap_or_default(),
             parameters: needs
@@ -132,6 +129,14 @@ fn spec(manifest: &Manifest, template: Option<&str>) -> v1::ForgeSpec {
     }
 }
 
+/// What a compiler or a check found.
+pub(crate) fn diagnostics(all: &[Diagnostic]) -> v1::Diagnostics {
+    v1::Diagnostics {
+        diagnostics: all.iter().map(diagnostic).collect(),
+        truncated: false,
+    }
+}
+
 fn diagnostic(diagnostic: &Diagnostic) -> v1::Diagnostic {
     use nexus_forge::build::Level;
     v1::Diagnostic {
@@ -167,8 +172,10 @@ pub(crate) fn lineage(lineage: &Lineage) -> v1::Lineage {
         builder: match lineage.builder {
             BuiltBy::Prebuilt => v1::ForgeBuilder::Prebuilt,
             BuiltBy::Local => v1::ForgeBuilder::Local,
+            BuiltBy::Remote => v1::ForgeBuilder::Remote,
         }
         .into(),
+        build_host: lineage.build_host.clone().unwrap_or_default(),
     }
 }
 

@@ -13,7 +13,7 @@ mod time;
 pub(crate) use agent::{agent, agent_event, etag, generation};
 pub(crate) use approval::{approval, approval_state, whole_approval};
 pub(crate) use audit::{checkpoint, event};
-pub(crate) use forge::{forge_event, forge_mode, forged_agent, lineage};
+pub(crate) use forge::{diagnostics, forge_event, forge_mode, forged_agent, lineage};
 pub(crate) use grant::grant;
 pub(crate) use invocation::{invocation, invocation_event, invocation_state};
 pub(crate) use permission::{permission_diff, permissions};

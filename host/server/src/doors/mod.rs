@@ -13,6 +13,6 @@ pub(crate) use arriving::arriving;
 pub(crate) use browser::Names;
 pub(crate) use incoming::{Peer, incoming};
 pub(crate) use load::{Full, Load, Place, Share, exempt, needs_no_token, streams, uploads};
-pub(crate) use rate::Failures;
+pub(crate) use rate::{Failures, Rate};
 pub(crate) use tls::Tls;
 pub(crate) use watched::watched;

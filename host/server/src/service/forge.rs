@@ -382,6 +382,7 @@ fn builder(request: &v1::ForgeAgentRequest) -> Result<Option<BuiltBy>, Status> {
         )
         .into()),
         v1::ForgeBuilder::Local => Ok(Some(BuiltBy::Local)),
+        v1::ForgeBuilder::Remote => Ok(Some(BuiltBy::Remote)),
     }
 }
 

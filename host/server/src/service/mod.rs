@@ -3,6 +3,7 @@
 pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod audit;
+pub(crate) mod build;
 mod decision;
 pub(crate) mod forge;
 pub(crate) mod invocations;

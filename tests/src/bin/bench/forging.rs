@@ -66,7 +66,7 @@ pub(crate) fn source(name: &str, origin: &Origin, number: usize) -> v1::ForgeAge
         source: at(include_str!("tracker/lib.rs")),
         manifest: at(include_str!("tracker/agent.toml")),
         examples: vec![v1::ForgeExample {
-            input: limits().to_string(),
+            input: json!({ "limits": { "ETH": 3000 } }).to_string(),
             output: json!({ "edition": number, "above": 1 }).to_string(),
             responses: vec![v1::RecordedResponse {
                 method: "GET".to_owned(),
@@ -80,9 +80,10 @@ pub(crate) fn source(name: &str, origin: &Origin, number: usize) -> v1::ForgeAge
     }
 }
 
-/// What the agent of [`source`] is called with.
+/// What the agent of [`source`] is called with. It reads nothing: at the first read of an origin that
+/// nobody has reviewed, policy has a person look. The example has it read.
 pub(crate) fn limits() -> serde_json::Value {
-    json!({ "limits": { "ETH": 3000 } })
+    json!({ "limits": {} })
 }
 
 /// The time of rustc alone on a forged agent's source, in milliseconds: same arguments, no sandbox.

@@ -49,11 +49,30 @@ pub(crate) enum Forge {
         /// The forge's id
         id: String,
     },
+    /// Compile a source on the host and keep the component here: nothing is published
+    #[command(after_help = BUILD_EXIT_CODES)]
+    Build(ForgeBuild),
     /// Publish what was forged last under a name, though hot reload is off
     Trigger {
         /// Name the agent
         name: String,
     },
+}
+
+const BUILD_EXIT_CODES: &str = "Exit codes: 0 the component is there, 10 the source does not compile, 1 the call did not work.";
+
+/// What to compile.
+#[derive(Debug, Args)]
+pub(crate) struct ForgeBuild {
+    /// Compile this Rust source
+    #[arg(long, value_name = "FILE")]
+    pub(crate) source: PathBuf,
+    /// Put this agent.toml into the component
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: PathBuf,
+    /// Write the component to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }
 
 const FORGE_EXIT_CODES: &str = "\
@@ -100,6 +119,9 @@ pub(crate) struct ForgeWhat {
     /// Compile a template on the host instead of taking the component that its binary holds
     #[arg(long, conflicts_with = "source")]
     pub(crate) compile: bool,
+    /// Have the source compiled by the host that the configuration names under [forge.remote]
+    #[arg(long, conflicts_with = "compile")]
+    pub(crate) remote: bool,
     /// Forge from this Rust source
     #[arg(long, value_name = "FILE", requires = "manifest")]
     pub(crate) source: Option<PathBuf>,

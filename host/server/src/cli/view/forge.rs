@@ -152,7 +152,8 @@ fn imports(names: &[String]) -> String {
     }
 }
 
-fn diagnostics(found: &Diagnostics) -> String {
+/// What a compiler or a check found.
+pub(crate) fn diagnostics(found: &Diagnostics) -> String {
     let mut text = String::new();
     for diagnostic in &found.diagnostics {
         if diagnostic.rendered.is_empty() {

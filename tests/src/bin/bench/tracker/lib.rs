@@ -38,7 +38,6 @@ struct Output {
 export!(invoke);
 
 fn invoke(input: Input) -> Result<Output> {
-    ensure!(!input.limits.is_empty(), "bad-input", "name a symbol");
     let mut standings = BTreeMap::new();
     for (symbol, limit) in &input.limits {
         ensure!(*limit > 0.0, "bad-input", "the limit of {symbol} is not above zero");
