@@ -21,7 +21,7 @@ pub(crate) use answer::code;
 pub use client::{Client, Message, Models, Said};
 pub use config::{Bound, Bounds, Config, Key, Price, Profile};
 pub use error::Error;
-pub(crate) use prompt::{ask_code, ask_repair, ask_spec, spec_format};
+pub(crate) use prompt::{ask_code, ask_repair, ask_spec, ask_spec_again, spec_format};
 pub(crate) use spec::manifest;
 pub use spend::{Spend, Used};
 pub(crate) use takes::Format;

@@ -9,6 +9,7 @@ use crate::template::InputParameter;
 const SPEC: &str = include_str!("../../prompts/spec.md");
 const CODE: &str = include_str!("../../prompts/code.md");
 const REPAIR: &str = include_str!("../../prompts/repair.md");
+const SPEC_AGAIN: &str = include_str!("../../prompts/spec-again.md");
 const SCHEMA: &str = include_str!("../../prompts/spec.schema.json");
 /// The SDK's own documentation, whose examples its tests compile.
 const REFERENCE: &str = include_str!("../../../../guest-sdk/API.md");
@@ -40,6 +41,12 @@ pub(crate) fn ask_spec(words: &str, inputs: &[InputParameter]) -> Vec<Message> {
         Message::new("system", SPEC),
         Message::new("user", request(words, inputs)),
     ]
+}
+
+/// Continues a conversation after the spec was refused.
+pub(crate) fn ask_spec_again(messages: &mut Vec<Message>, answer: String, reason: &str) {
+    messages.push(Message::new("assistant", answer));
+    messages.push(Message::new("user", format!("{SPEC_AGAIN}{reason}\n")));
 }
 
 /// How the answer to [`ask_spec`] is to be shaped.

@@ -62,11 +62,7 @@ pub(super) async fn ask_spec(
                 stages.tell(Detail::Log(format!(
                     "the specification is not valid: {reason}"
                 )));
-                messages.push(Message::new("assistant", answer));
-                let correction = format!(
-                    "That is not valid: {reason}\nAnswer with the corrected JSON object and nothing else."
-                );
-                messages.push(Message::new("user", correction));
+                model::ask_spec_again(&mut messages, answer, &reason);
                 last = reason;
             }
         }
