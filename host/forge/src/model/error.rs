@@ -49,7 +49,7 @@ pub enum Error {
         message: String,
     },
     /// The endpoint said no.
-    #[error("ask the model: the endpoint answered {status}: {message}")]
+    #[error("ask the model: the endpoint answered {status}: {message}{}", hint(*.status))]
     Refused {
         /// Its status.
         status: u16,
@@ -87,4 +87,15 @@ fn later(after: Option<Duration>) -> String {
             after.as_secs_f64().ceil()
         )
     })
+}
+
+/// What to look at in the configuration.
+fn hint(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "; look at the key under [model]",
+        404 | 405 => {
+            "; look at base_url under [model], which ends where /chat/completions follows, most often in /v1, and at the model's name"
+        }
+        _ => "",
+    }
 }

@@ -22,6 +22,6 @@ pub use client::{Client, Message, Models, Said};
 pub use config::{Bound, Bounds, Config, Key, Price, Profile};
 pub use error::Error;
 pub(crate) use prompt::{ask_code, ask_repair, ask_spec, ask_spec_again, spec_format};
-pub(crate) use spec::manifest;
+pub(crate) use spec::{declares, manifest};
 pub use spend::{Spend, Used};
 pub(crate) use takes::Format;

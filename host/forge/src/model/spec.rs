@@ -6,6 +6,7 @@ use toml::Table;
 
 use super::{answer, schema};
 use crate::selftest::Example;
+use crate::template::InputParameter;
 
 /// Examples of a model that are tried.
 const MOST_EXAMPLES: usize = 4;
@@ -106,6 +107,31 @@ pub(crate) fn manifest(
     Ok((text, manifest, examples))
 }
 
+/// Whether a manifest's input holds what the caller said that it does; the error is for the model.
+pub(crate) fn declares(manifest: &str, inputs: &[InputParameter]) -> Result<(), String> {
+    let table: Table = manifest.parse().map_err(|error| format!("{error}"))?;
+    let input = table.get("input");
+    let in_list = |list: Option<&toml::Value>, name: &str| match list {
+        Some(toml::Value::String(one)) => one == name,
+        Some(toml::Value::Array(all)) => all.iter().any(|one| one.as_str() == Some(name)),
+        _ => false,
+    };
+    for wanted in inputs {
+        let (name, kind) = (&wanted.name, wanted.kind.as_str());
+        let property = input
+            .and_then(|input| input.get("properties")?.get(name))
+            .ok_or_else(|| format!("input: the request wants the property {name:?}, a {kind}"))?;
+        if !in_list(property.get("type"), kind) {
+            return Err(format!("input: the property {name:?} has to be a {kind}"));
+        }
+        let required = input.and_then(|input| input.get("required"));
+        if wanted.required && !in_list(required, name) {
+            return Err(format!("input: the property {name:?} has to be required"));
+        }
+    }
+    Ok(())
+}
+
 /// Models write null for what they leave out; TOML has no such value.
 fn without_null(value: Value) -> Value {
     match value {
@@ -159,6 +185,36 @@ mod tests {
                 assert_eq!(examples[0].output, Some("x".into()));
             }
             Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn what_the_caller_said_of_the_input_has_to_be_in_it() {
+        let place = InputParameter {
+            name: "place".to_owned(),
+            kind: crate::template::InputType::String,
+            required: true,
+        };
+        let wants = |input: &str| declares(input, std::slice::from_ref(&place));
+        let good = "[input]\nrequired = [\"place\"]\nproperties.place = { type = \"string\" }";
+        assert_eq!(wants(good), Ok(()));
+        for (input, told) in [
+            ("", "wants the property"),
+            (
+                "[input]\nproperties.n = { type = \"number\" }",
+                "wants the property",
+            ),
+            (
+                "[input]\nproperties.place = { type = \"number\" }",
+                "has to be a string",
+            ),
+            (
+                "[input]\nproperties.place = { type = \"string\" }",
+                "has to be required",
+            ),
+        ] {
+            let error = wants(input).expect_err(input);
+            assert!(error.contains(told), "{error}");
         }
     }
 

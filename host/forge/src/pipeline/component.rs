@@ -18,11 +18,7 @@ pub(super) async fn build(
     plan: &Plan,
     stages: &Stages,
 ) -> Result<Built, End> {
-    let by = request.builder.unwrap_or(match &plan.template {
-        Some(_) => BuiltBy::Prebuilt,
-        None if forge.remote.as_ref().is_some_and(|remote| remote.always) => BuiltBy::Remote,
-        None => BuiltBy::Local,
-    });
+    let by = maker(forge, request, plan.template.is_some());
     let built = match by {
         BuiltBy::Prebuilt => return prebuilt(forge, plan, stages).await,
         BuiltBy::Local => forge.builder.build(source, &plan.text).await,
@@ -35,6 +31,26 @@ pub(super) async fn build(
         },
     };
     built.map_err(|error| refused(&error))
+}
+
+/// Refuses what could not be compiled here before a model is asked, and paid, for it.
+pub(super) async fn can_compile(forge: &Inner, request: &Request) -> Result<(), End> {
+    if !matches!(maker(forge, request, false), BuiltBy::Local) {
+        return Ok(());
+    }
+    match forge.builder.standing().await {
+        Some(Err(error)) => Err(End::failed(&error)),
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
+fn maker(forge: &Inner, request: &Request, template: bool) -> BuiltBy {
+    let always = forge.remote.as_ref().is_some_and(|remote| remote.always);
+    request.builder.unwrap_or(match (template, always) {
+        (true, _) => BuiltBy::Prebuilt,
+        (false, true) => BuiltBy::Remote,
+        (false, false) => BuiltBy::Local,
+    })
 }
 
 /// The template's own component, with the manifest of this agent.

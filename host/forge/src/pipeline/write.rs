@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use nexus_store::Commit;
 
-use super::End;
 use super::make::{Made, make};
 use super::plan::Plan;
+use super::{End, component};
 use crate::event::{Detail, Stage, StageState};
 use crate::forge::Inner;
 use crate::model::{self, Client, Format, Message, Models, Said, Spend};
@@ -31,6 +31,7 @@ pub(super) async fn ask_spec(
     spend: &Spend<'_>,
 ) -> Result<Plan, End> {
     let client = &models(forge)?.spec;
+    component::can_compile(forge, request).await?;
     let mut messages = model::ask_spec(&request.words, &request.inputs);
     let format = model::spec_format();
     let mut last = String::new();
@@ -45,7 +46,11 @@ pub(super) async fn ask_spec(
             spend,
         )
         .await?;
-        match model::manifest(&request.agent, &answer) {
+        let read = model::manifest(&request.agent, &answer).and_then(|read| {
+            model::declares(&read.0, &request.inputs)?;
+            Ok(read)
+        });
+        match read {
             Ok((text, manifest, mut examples)) => {
                 // What the caller expects comes first.
                 examples.splice(0..0, request.examples.iter().cloned());

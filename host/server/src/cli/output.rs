@@ -144,6 +144,11 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Writes a part of a line to stderr.
+pub(crate) fn part(text: &str) {
+    let _ = write!(io::stderr().lock(), "{text}");
+}
+
 fn write_out(text: &str) -> anyhow::Result<()> {
     write_bytes(text.as_bytes())
 }

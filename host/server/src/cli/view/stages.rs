@@ -4,10 +4,16 @@ use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use nexus_proto::v1::{ForgeEvent, forge_event::State};
+use nexus_proto::v1::{
+    ForgeEvent,
+    forge_event::{Detail, State},
+};
 
 use super::forge;
-use crate::cli::{output::note, text::word};
+use crate::cli::{
+    output::{note, part},
+    text::{block, word},
+};
 
 /// How often the clock of a stage is drawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -18,6 +24,8 @@ pub(crate) struct Stages {
     clock: Option<ProgressBar>,
     /// Whether there is a terminal for a clock.
     watched: bool,
+    /// Whether a model is in the middle of a line.
+    unfinished: bool,
 }
 
 impl Stages {
@@ -25,10 +33,21 @@ impl Stages {
         Self {
             clock: None,
             watched: !silent && std::io::stderr().is_terminal(),
+            unfinished: false,
         }
     }
 
     pub(crate) fn tell(&mut self, event: &ForgeEvent) {
+        if let Some(Detail::ModelText(piece)) = &event.detail {
+            // As it was said: a line goes on in the next piece.
+            self.clear();
+            part(&block(piece));
+            self.unfinished = !piece.ends_with('\n');
+            return;
+        }
+        if std::mem::take(&mut self.unfinished) {
+            note("");
+        }
         let begins = event.state() == State::Running && event.detail.is_none();
         if begins {
             self.clear();
