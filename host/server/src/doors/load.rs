@@ -19,8 +19,8 @@ const EXEMPT: [&str; 4] = [
     "/grpc.health.v1.Health/Check",
 ];
 
-/// Components of one principal that are on their way in at once.
-const UPLOADS_EACH: usize = 4;
+/// KiB of components of one principal that are on their way in at once.
+const UPLOADS_EACH: usize = 128 * 1024;
 /// Streams of those who need no token: probes that watch, and reflection.
 const STRANGERS: usize = 64;
 
@@ -42,7 +42,7 @@ pub(crate) struct Share {
     pub(crate) rate: Rate,
     calls: AtomicUsize,
     streams: AtomicUsize,
-    /// Components on their way in; the next one waits.
+    /// KiB of components on their way in.
     pub(crate) uploads: Arc<Semaphore>,
 }
 

@@ -1,6 +1,7 @@
 //! A component arriving in chunks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use nexus_manifest::{AgentName, Digest};
@@ -16,33 +17,46 @@ use crate::names;
 /// The largest component, in bytes.
 pub(crate) const MAX_COMPONENT: usize = 32 << 20;
 
-/// Components that are held at once, on their way in and until they are compiled.
-const PLACES: usize = 8;
-/// The places of uploads.
+/// KiB of components that are held at once, on their way in and until they are compiled.
+const ROOM: usize = 256 * 1024;
+/// How long a client waits that finds no room.
+const LATER: Duration = Duration::from_secs(1);
+
+/// The room for uploads. Nobody waits for it: an upload that is not read would keep everything else of
+/// its connection from arriving.
 #[derive(Clone)]
 pub(crate) struct Uploads(Arc<Semaphore>);
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(PLACES)))
+        Self(Arc::new(Semaphore::new(ROOM)))
     }
 }
 
-/// One of these places, and one of those that its principal may have.
-pub(super) struct Place {
-    _own: Option<OwnedSemaphorePermit>,
-    _turn: Option<OwnedSemaphorePermit>,
-}
+/// What an upload takes up of the room, and of that of its principal.
+#[derive(Default)]
+pub(super) struct Place(Vec<OwnedSemaphorePermit>);
 
-impl Uploads {
-    /// A place, as soon as there is one. Whoever has its share waits for that first, and takes up no
-    /// place of others.
-    async fn place(&self, caller: &Caller) -> Place {
-        // Never closed; if they were, there would be nothing to wait for.
-        Place {
-            _own: Arc::clone(&caller.share.uploads).acquire_owned().await.ok(),
-            _turn: Arc::clone(&self.0).acquire_owned().await.ok(),
-        }
+impl Place {
+    /// Takes up as much more as a chunk of this length needs.
+    fn grow(&mut self, bytes: usize, uploads: &Uploads, caller: &Caller) -> Result<(), Box<Fault>> {
+        let need = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let own = Arc::clone(&caller.share.uploads).try_acquire_many_owned(need);
+        let own = own.map_err(|_| {
+            let message = format!(
+                "{} uploads as much at once as one principal may; come again when some has arrived",
+                caller.principal
+            );
+            Box::new(Fault::exhausted("SHARE_USED_UP", message).retry_after(LATER))
+        })?;
+        let all = Arc::clone(&uploads.0).try_acquire_many_owned(need);
+        let all = all.map_err(|_| {
+            let message =
+                "as much is uploaded to the host at once as may be; come again in a second";
+            Box::new(Fault::unavailable("OVERLOADED", message).retry_after(LATER))
+        })?;
+        self.0.extend([own, all]);
+        Ok(())
     }
 }
 
@@ -71,14 +85,13 @@ impl Upload {
     }
 }
 
-/// Reads an upload to its end, as soon as there is a place for it. Whatever is wrong with it, nothing
-/// of it stays.
+/// Reads an upload to its end, if there is room for it. Whatever is wrong with it, nothing of it stays.
 pub(super) async fn receive(
     mut stream: Streaming<v1::DeployAgentRequest>,
     uploads: &Uploads,
     caller: &Caller,
 ) -> Result<Upload, Status> {
-    let place = uploads.place(caller).await;
+    let mut place = Place::default();
     let first = stream.message().await?.and_then(|message| message.payload);
     let Some(Payload::Metadata(metadata)) = first else {
         return Err(Fault::invalid(
@@ -101,6 +114,9 @@ pub(super) async fn receive(
             );
             return Err(Fault::exhausted("COMPONENT_TOO_LARGE", message).into());
         }
+        place
+            .grow(chunk.len(), uploads, caller)
+            .map_err(|fault| *fault)?;
         component.extend_from_slice(&chunk);
     }
     let agent = names::agent_filter("metadata.agent", &metadata.agent)?;
