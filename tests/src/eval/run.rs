@@ -170,13 +170,16 @@ async fn follow(
         .into_inner();
     let (mut stopped, mut seen) = (Vec::new(), BTreeSet::new());
     while let Some(event) = events.message().await? {
-        let Some(Event::State(invocation)) = event.event else {
-            continue;
+        // A second question leaves the state as it is, and is told by itself.
+        let asked = match event.event {
+            Some(Event::Approval(name)) => vec![name],
+            Some(Event::State(invocation)) => match invocation.outcome {
+                Some(outcome) => return Ok((outcome, stopped)),
+                None => invocation.approvals,
+            },
+            _ => continue,
         };
-        if let Some(outcome) = invocation.outcome {
-            return Ok((outcome, stopped));
-        }
-        for name in invocation.approvals {
+        for name in asked {
             if !seen.insert(name.clone()) {
                 continue;
             }
