@@ -207,7 +207,8 @@ async fn without_a_compiler_every_template_becomes_an_agent_that_answers() -> an
 
     let at = ("origin", origin.url());
     let path = ("path", "/v1/items".to_owned());
-    let cases: [(&str, Vec<(&str, String)>, Value, Value); 6] = [
+    type Case = (&'static str, Vec<(&'static str, String)>, Value, Value);
+    let cases: [Case; 6] = [
         (
             "blank",
             vec![],

@@ -26,7 +26,6 @@ async fn nothing_comes_after_the_last_number_there_is() -> anyhow::Result<()> {
     }
     let watch = v1::WatchEventsRequest {
         after_sequence: u64::MAX,
-        ..v1::WatchEventsRequest::default()
     };
     let mut watching = client.audit.watch_events(watch).await?.into_inner();
     // What happens meanwhile is not told: its number is a smaller one.

@@ -175,7 +175,8 @@ async fn every_template_is_tried_with_its_own_examples_as_far_as_they_apply() ->
     let host = Host::start()?;
     let mut client = host.operator().await?;
     let origin = ("origin", "https://a.example.com");
-    let cases: [(&str, &[(&str, &str)], u32, &[&str]); 8] = [
+    type Settings<'a> = &'a [(&'a str, &'a str)];
+    let cases: [(&str, Settings<'_>, u32, &[&str]); 8] = [
         (
             "blank",
             &[("greeting", "{config.greeting} \"you\"")],

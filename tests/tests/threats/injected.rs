@@ -216,7 +216,7 @@ async fn endpoint(corpus: Arc<Vec<Injected>>) -> anyhow::Result<String> {
         while let Ok((stream, _)) = listener.accept().await {
             let corpus = Arc::clone(&corpus);
             // A client that hangs up wants no answer.
-            tokio::spawn(async move { converse(stream, &corpus).await });
+            tokio::spawn(async move { Box::pin(converse(stream, &corpus)).await });
         }
     });
     Ok(format!(

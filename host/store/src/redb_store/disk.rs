@@ -114,6 +114,10 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 ///
 /// A host that was killed while it started a process leaves a copy of itself for the moments until
 /// that has become its own program, and with it the lock: that much is waited for.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a store is opened on a thread that may block, and nobody tells when a lock is free"
+)]
 fn exclusive(file: File, dir: &Path, path: &Path) -> Result<File, OpenError> {
     let began = Instant::now();
     loop {
