@@ -90,7 +90,7 @@ async fn what_is_known_outlives_a_restart_and_saved_files_but_no_new_powers() {
     let dir = TempDir::new().unwrap();
     let mut house = House::at(dir.path(), |_| ()).await;
     asked(&mut house, price()).await;
-    drop(house);
+    house.close().await;
     let mut house = House::at(dir.path(), |_| ()).await;
     free(&house, price()).await;
     free(&house, by(price(), b"saved", MANIFEST)).await;
@@ -185,7 +185,7 @@ async fn a_peer_by_its_tag_is_met_with_a_person_and_pinned() {
     let agreed = callee(b"1", "carol", &["memory a (read)", "memory b (read)"]);
     asked_and_called(&mut house, &bank(&agreed)).await;
     called(&house, &bank(&agreed)).await;
-    drop(house);
+    house.close().await;
     let mut house = House::at(dir.path(), |_| ()).await;
     // Its owner's next version that may do no more.
     called(&house, &bank(&callee(b"2", "carol", &["memory a (read)"]))).await;

@@ -6,9 +6,7 @@ mod faulty;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
 use nexus_audit::{Audit, EventKind, Record, SigningKey};
 use nexus_gate::{
     Action, ActionKind, Approval, ApprovalId, Context, EffectClass, Filter, Gate, InvocationId,
@@ -16,14 +14,11 @@ use nexus_gate::{
     RootOrigin, State, Verdict, kind,
 };
 use nexus_manifest::{Digest, Manifest};
-use nexus_store::{
-    Commit, CommitError, Committed, Log, LogRecord, Position, ReadError, RedbStore, Scan, Store,
-    Table,
-};
+use nexus_store::RedbStore;
 use nexus_vault::{MasterKey, Vault};
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
 use faulty::Faulty;
@@ -59,68 +54,10 @@ peer = { agent = "notifier" }
 peer = { tag = "finance" }
 "#;
 
-/// A store that can be told to fail like a broken disk.
-pub(crate) struct Disk {
-    store: Arc<Faulty>,
-    broken: AtomicBool,
-}
-
-impl Disk {
-    pub(crate) fn break_down(&self) {
-        self.broken.store(true, Ordering::SeqCst);
-    }
-
-    fn check(&self) -> Result<(), CommitError> {
-        if self.broken.load(Ordering::SeqCst) {
-            return Err(CommitError::Unavailable("broken for the test".to_owned()));
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Store for Disk {
-    async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
-        self.check()?;
-        self.store.commit(commit).await
-    }
-
-    fn commit_soon(&self, commit: Commit) -> Result<(), CommitError> {
-        self.check()?;
-        self.store.commit_soon(commit)
-    }
-
-    async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, ReadError> {
-        self.store.get(table, key).await
-    }
-
-    async fn scan(&self, table: Table, scan: Scan) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
-        self.store.scan(table, scan).await
-    }
-
-    async fn read_log(
-        &self,
-        log: Log,
-        from: u64,
-        limit: usize,
-    ) -> Result<Vec<LogRecord>, ReadError> {
-        self.store.read_log(log, from, limit).await
-    }
-
-    async fn head(&self, log: Log) -> Result<Position, ReadError> {
-        self.store.head(log).await
-    }
-
-    fn watch(&self, log: Log) -> watch::Receiver<u64> {
-        self.store.watch(log)
-    }
-}
-
 pub(crate) struct House {
     pub(crate) gate: Gate,
     pub(crate) audit: Audit,
-    pub(crate) disk: Arc<Disk>,
-    pub(crate) faulty: Arc<Faulty>,
+    pub(crate) disk: Arc<Faulty>,
     pub(crate) changes: broadcast::Receiver<Approval>,
     _dir: Option<TempDir>,
 }
@@ -144,11 +81,7 @@ impl House {
 
     pub(crate) async fn at(dir: &Path, change: impl FnOnce(&mut Options)) -> Self {
         let store = RedbStore::open(dir, nexus_store::Options::default()).unwrap();
-        let faulty = Faulty::over(store);
-        let disk = Arc::new(Disk {
-            store: faulty.clone(),
-            broken: AtomicBool::new(false),
-        });
+        let disk = Faulty::over(store);
         let key = SigningKey::load_or_create(dir.join("audit.key")).unwrap();
         let audit = Audit::open(disk.clone(), key).await.unwrap();
         let vault = Vault::open(disk.clone(), audit.clone(), MasterKey::from_bytes([7; 32]))
@@ -162,9 +95,17 @@ impl House {
             gate,
             audit,
             disk,
-            faulty,
             changes,
             _dir: None,
+        }
+    }
+
+    /// Ends once the last task of this gate has let go of the store, so that it can be opened again.
+    pub(crate) async fn close(self) {
+        let disk = Arc::downgrade(&self.disk);
+        drop(self);
+        while disk.strong_count() > 0 {
+            tokio::task::yield_now().await;
         }
     }
 

@@ -20,8 +20,8 @@ async fn a_decision_that_landed_and_failed_frees_who_waits() {
             let mut house = House::new().await;
             let (waiting, asked) = house.ask(order()).await;
             match unread {
-                true => house.faulty.land_unread(APPROVALS),
-                false => house.faulty.land(APPROVALS),
+                true => house.disk.land_unread(APPROVALS),
+                false => house.disk.land(APPROVALS),
             }
             let failed = house.gate.decide(asked.id, verdict, None, &alice()).await;
             assert!(matches!(failed, Err(DecideError::Unavailable(_))));
@@ -58,8 +58,8 @@ async fn a_question_that_could_not_be_shown_is_shown_later() {
         asked.push(house.next(state).await.id);
     }
     // The decision is written, and what shows the next question is not.
-    drop(house.faulty.hold_answer(APPROVALS));
-    house.faulty.lose(APPROVALS);
+    drop(house.disk.hold_answer(APPROVALS));
+    house.disk.lose(APPROVALS);
     house.approve(asked[0]).await;
     assert_eq!(house.next(State::Pending).await.id, asked[SHOWN_PER_AGENT]);
     let shown = house.in_state(State::Pending).await;
@@ -90,7 +90,7 @@ async fn what_starts_under_the_old_policy_has_started_when_the_new_one_is_set() 
     let mut effect = Commit::new();
     effect.put(Table(EFFECTS), "a", "done");
 
-    let mut hold = house.faulty.hold_commit(EFFECTS);
+    let mut hold = house.disk.hold_commit(EFFECTS);
     let starting = {
         let payload = payload.clone();
         tokio::spawn(async move { permit.commit(&payload, effect).await })
@@ -121,11 +121,11 @@ async fn what_starts_under_the_old_policy_has_started_when_the_new_one_is_set() 
 #[tokio::test]
 async fn a_policy_that_landed_and_failed_is_in_force() {
     let house = House::new().await;
-    house.faulty.land("policies");
+    house.disk.land("policies");
     let failed = house.gate.set_policy(other()).await;
     assert!(matches!(failed, Err(SetPolicyError::Unavailable(_))));
     assert_eq!(house.gate.policy().text(), OTHER);
-    house.faulty.lose("policies");
+    house.disk.lose("policies");
     let change = PolicyChange {
         policy: Policy::shipped(),
         ..other()

@@ -253,7 +253,7 @@ async fn a_grant_whose_time_is_over_leaves_the_disk_with_the_next_start() {
     while house.gate.grants(&GrantFilter::default()).len() > 1 {
         tokio::task::yield_now().await;
     }
-    drop(house);
+    house.close().await;
     let house = House::at(dir.path(), |_| ()).await;
     assert_eq!(rows(&house).await, 2);
     assert_eq!(house.gate.grants(&GrantFilter::default()).len(), 1);
@@ -413,7 +413,7 @@ async fn what_was_given_to_an_agent_ends_with_it_and_with_its_owner() {
         }
         assert_eq!(house.count(EventKind::GrantDeleted).await, 1, "{ends}");
         assert!(is_asked(&mut house, order()).await, "{ends}");
-        drop(house);
+        house.close().await;
         let mut house = House::at(dir.path(), |_| ()).await;
         assert!(is_asked(&mut house, order()).await, "{ends}, and a restart");
     }
@@ -422,22 +422,20 @@ async fn what_was_given_to_an_agent_ends_with_it_and_with_its_owner() {
 #[tokio::test]
 async fn grants_outlive_a_restart_and_a_damaged_one_asks() {
     let dir = TempDir::new().unwrap();
-    {
-        let mut house = House::at(dir.path(), |_| ()).await;
-        allow(&mut house, order(), 1).await;
-    }
-    {
-        let mut house = House::at(dir.path(), |_| ()).await;
-        assert!(!is_asked(&mut house, order()).await);
-        let grant = house.gate.grants(&GrantFilter::default()).remove(0);
-        assert_eq!(grant.uses, 1);
-        let mut commit = nexus_store::Commit::new();
-        let scopes = nexus_store::Table("standing_grant_scopes");
-        commit.put(scopes, grant.id.to_string(), b"other".to_vec());
-        nexus_store::Store::commit(&*house.disk, commit)
-            .await
-            .unwrap();
-    }
+    let mut house = House::at(dir.path(), |_| ()).await;
+    allow(&mut house, order(), 1).await;
+    house.close().await;
+    let mut house = House::at(dir.path(), |_| ()).await;
+    assert!(!is_asked(&mut house, order()).await);
+    let grant = house.gate.grants(&GrantFilter::default()).remove(0);
+    assert_eq!(grant.uses, 1);
+    let mut commit = nexus_store::Commit::new();
+    let scopes = nexus_store::Table("standing_grant_scopes");
+    commit.put(scopes, grant.id.to_string(), b"other".to_vec());
+    nexus_store::Store::commit(&*house.disk, commit)
+        .await
+        .unwrap();
+    house.close().await;
     let mut house = House::at(dir.path(), |_| ()).await;
     assert!(
         is_asked(&mut house, order()).await,

@@ -128,9 +128,7 @@ async fn a_removed_agent_is_gone_after_a_restart_too() {
     host.runtime.remove(&name("counter"), &me()).await.unwrap();
     let call = host.runtime.invoke(call("counter", "null")).await;
     assert!(matches!(call, Err(InvokeError::UnknownAgent(_))));
-    let dir = Arc::clone(&host.dir);
-    drop(host);
-    let host = Host::open(dir, |_| {}).await;
+    let host = host.again().await;
     let names: Vec<_> = host
         .runtime
         .list()
@@ -146,8 +144,7 @@ async fn agents_are_there_after_a_restart_even_if_their_artifact_was_tampered_wi
     let host = Host::new().await;
     host.publish(numbered(1)).await;
     let artifacts = host.dir.path().join("artifacts");
-    let dir = Arc::clone(&host.dir);
-    drop(host);
+    let dir = host.close().await;
     let mut flipped = 0;
     for entry in std::fs::read_dir(&artifacts).unwrap() {
         let path = entry.unwrap().path();
@@ -187,9 +184,9 @@ async fn a_request_id_finds_the_same_invocation_again() {
         matches!(&refused, Err(InvokeError::RequestReused(id)) if id == "order-7"),
         "{refused:?}"
     );
-    let (id, dir) = (first.id(), Arc::clone(&host.dir));
-    drop((first, again, host));
-    let host = Host::open(dir, |_| {}).await;
+    let id = first.id();
+    drop((first, again));
+    let host = host.again().await;
     let later = host.runtime.invoke(once).await.unwrap();
     assert_eq!((later.id(), later.outcome().await), (id, answer));
 

@@ -1,7 +1,6 @@
 //! Changes whose caller leaves at the commit, and commits that are answered with an error and are
 //! written all the same: what answers is what the store says.
 
-use std::sync::Arc;
 
 use nexus_gate::{Filter, Page, State};
 use nexus_manifest::Digest;
@@ -41,9 +40,7 @@ async fn answers(host: Host, number: Option<u64>) {
     let counter = name("counter");
     let live = |host: &Host| host.runtime.get(&counter).map(|live| live.number);
     assert_eq!(live(&host), number);
-    let dir = Arc::clone(&host.dir);
-    drop(host);
-    let host = Host::open(dir, |_| {}).await;
+    let host = host.again().await;
     assert_eq!(live(&host), number);
     assert_eq!(host.runtime.broken(), []);
 }
@@ -211,9 +208,9 @@ async fn the_row_of_a_cancelled_invocation_says_so_though_its_question_lands_lat
     }
     let open = host.faulty.scan(Table("invocations_open"), Scan::default());
     assert_eq!(open.await.unwrap(), []);
-    let (id, dir) = (running.id(), Arc::clone(&host.dir));
-    drop((running, host));
-    let host = Host::open(dir, |_| {}).await;
+    let id = running.id();
+    drop(running);
+    let host = host.again().await;
     let record = host.runtime.invocation(&id).await.unwrap().unwrap();
     assert!(matches!(record.outcome, Some(Outcome::Cancelled { .. })));
 }

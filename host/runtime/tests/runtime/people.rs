@@ -52,9 +52,9 @@ async fn an_invocation_waits_for_a_person_and_goes_on() {
     assert_eq!(*running.outcome().await, success("null"));
     assert!(running.record().approvals.is_empty());
     // It has waited, so it is still known after a restart, answer included.
-    let (id, dir) = (running.id(), Arc::clone(&host.dir));
-    drop((running, host));
-    let host = Host::open(dir, |_| {}).await;
+    let id = running.id();
+    drop(running);
+    let host = host.again().await;
     let record = host.runtime.invocation(&id).await.unwrap().unwrap();
     assert_eq!(record.state, InvocationState::Succeeded);
     assert_eq!(record.outcome, Some(success("null")));

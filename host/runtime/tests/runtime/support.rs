@@ -87,6 +87,21 @@ impl Host {
         }
     }
 
+    /// Ends once the last task of this host has let go of the store.
+    pub(crate) async fn close(self) -> Arc<TempDir> {
+        let (store, dir) = (Arc::downgrade(&self.faulty), Arc::clone(&self.dir));
+        drop(self);
+        while store.strong_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        dir
+    }
+
+    /// What a restart finds.
+    pub(crate) async fn again(self) -> Self {
+        Self::open(self.close().await, |_| {}).await
+    }
+
     pub(crate) async fn publish(&self, component: bytes::Bytes) -> Arc<Generation> {
         let prepared = self.runtime.prepare(component).await.unwrap();
         self.runtime

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "not every crate needs every fate")]
 #![allow(unreachable_pub, reason = "a module of each test that includes it")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ pub struct Faulty {
     store: Arc<dyn Store>,
     rules: Mutex<Vec<(Table, Fate)>>,
     unread: Mutex<Vec<Table>>,
+    broken: AtomicBool,
 }
 
 /// What becomes of the next commit that writes a table.
@@ -54,7 +56,20 @@ impl Faulty {
             store,
             rules: Mutex::default(),
             unread: Mutex::default(),
+            broken: AtomicBool::new(false),
         })
+    }
+
+    /// From now on nothing is written, as on a broken disk.
+    pub fn break_down(&self) {
+        self.broken.store(true, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), CommitError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
+        Ok(())
     }
 
     /// The next commit that writes `table` is not written.
@@ -121,6 +136,7 @@ fn unavailable() -> CommitError {
 #[async_trait]
 impl Store for Faulty {
     async fn commit(&self, commit: Commit) -> Result<Committed, CommitError> {
+        self.check()?;
         match self.fate(&commit) {
             None => self.store.commit(commit).await,
             Some((_, Fate::Lost)) => Err(unavailable()),
@@ -158,6 +174,7 @@ impl Store for Faulty {
     }
 
     fn commit_soon(&self, commit: Commit) -> Result<(), CommitError> {
+        self.check()?;
         self.store.commit_soon(commit)
     }
 
