@@ -1,10 +1,10 @@
 //! What an event says.
 
-use nexus_store::now_ms;
 use std::fmt;
 use std::str::FromStr;
 
 use nexus_manifest::{AgentName, Digest};
+use nexus_store::now_ms;
 use serde::{Deserialize, Serialize};
 
 macro_rules! kinds {

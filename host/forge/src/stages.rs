@@ -1,7 +1,7 @@
-use nexus_store::now_ms;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use nexus_store::now_ms;
 use tokio::sync::mpsc;
 
 use crate::event::{Detail, Event, Stage, StageState};

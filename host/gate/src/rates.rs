@@ -1,8 +1,9 @@
 //! How often an agent asks, and how often it is told yes: whoever decides sees when they are being worn
 //! down.
 
-use nexus_store::now_ms;
 use std::collections::VecDeque;
+
+use nexus_store::now_ms;
 
 /// How a question stands among the others of its agent. Counted by this process since it started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use nexus_effects::Watch;
 use nexus_gate::{ApprovalId, EffectClass, InvocationId, Label, Principal, Refusal, RootOrigin};
 use nexus_manifest::{AgentName, Digest};
+use nexus_store::{now_ms, unix_ms};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, broadcast};
 
@@ -315,7 +316,7 @@ impl Invocation {
             root: facts.root,
             chain: facts.chain.clone(),
             request_id: facts.request_id.clone(),
-            created_ms: milliseconds(self.created_at),
+            created_ms: unix_ms(self.created_at),
             ended_ms: status.ended_ms,
             state: status.state,
             outcome: status.outcome.as_deref().cloned(),
@@ -407,8 +408,8 @@ impl Invocation {
     /// Ends it. Labels flow back to the caller, and callees that nobody waits
     /// for any more are cancelled.
     pub(crate) fn finish(&self, outcome: Outcome) {
-        let now = SystemTime::now();
-        for line in self.log.flush(milliseconds(now)) {
+        let now_ms = now_ms();
+        for line in self.log.flush(now_ms) {
             self.emit(Event::Log(line));
         }
         // Nothing of the guest comes after this, and what is kept for those who ask holds no secret.
@@ -424,15 +425,13 @@ impl Invocation {
             _ => InvocationState::Failed,
         };
         status.outcome = Some(Arc::new(outcome));
-        status.ended_ms = Some(milliseconds(now));
+        status.ended_ms = Some(now_ms);
         status.approvals.clear();
         self.set_state(&mut status, state);
     }
 
     pub(crate) fn write_log(&self, level: Level, message: &str) {
-        let line = self
-            .log
-            .write(milliseconds(SystemTime::now()), level, message);
+        let line = self.log.write(now_ms(), level, message);
         if let Some(line) = line {
             self.trace(&line);
             self.emit(Event::Log(line));
@@ -440,10 +439,7 @@ impl Invocation {
     }
 
     pub(crate) fn write_stream(&self, stream: Stream, bytes: &[u8]) {
-        for line in self
-            .log
-            .stream(milliseconds(SystemTime::now()), stream, bytes)
-        {
+        for line in self.log.stream(now_ms(), stream, bytes) {
             self.trace(&line);
             self.emit(Event::Log(line));
         }
@@ -455,7 +451,7 @@ impl Invocation {
 
     /// Standard error's unfinished line included: where a panic's text is.
     pub(crate) fn flush_log(&self) {
-        for line in self.log.flush(milliseconds(SystemTime::now())) {
+        for line in self.log.flush(now_ms()) {
             self.emit(Event::Log(line));
         }
     }
@@ -489,13 +485,6 @@ impl Invocation {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(crate) fn milliseconds(time: SystemTime) -> u64 {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-        })
 }
 
 /// A handle to an invocation. The invocation runs on its own task and outlives

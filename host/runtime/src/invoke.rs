@@ -6,18 +6,18 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use nexus_gate::{Context, EffectClass, InvocationId, Label, Locked, Principal, RootOrigin};
 use nexus_manifest::{AgentName, Digest, Violation};
-use nexus_store::{Commit, CommitError, ReadError};
+use nexus_store::{Commit, CommitError, ReadError, now_ms};
 use wasmtime::component::{ComponentType, Lift};
 use wasmtime::{Engine, PoolConcurrencyLimitError, Store, UpdateDeadline};
 
 use crate::chain::{Chain, ChainError};
 use crate::generation::{Entry, Generation, Loaded};
-use crate::invocation::{Facts, Invocation, InvocationState, Running, milliseconds};
+use crate::invocation::{Facts, Invocation, InvocationState, Running};
 use crate::judge::Ended;
 use crate::limits::{HostLimits, Limit, Limiter};
 use crate::meter::Tick;
@@ -318,7 +318,7 @@ impl Runtime {
     async fn store_end(&self, invocation: &Invocation, outcome: &Outcome) {
         let mut record = invocation.record();
         record.state = state_of(outcome);
-        record.ended_ms = Some(milliseconds(SystemTime::now()));
+        record.ended_ms = Some(now_ms());
         record.outcome = Some(outcome.clone());
         record.approvals.clear();
         let mut commit = Commit::new();

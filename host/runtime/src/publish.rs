@@ -1,16 +1,16 @@
 //! Changes of agents: each is one durable commit, then one pointer.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use nexus_audit::{Event, EventKind};
 use nexus_gate::{Introductions, Payload, Permit, Principal, StartError, kind};
 use nexus_manifest::{AgentName, Digest, PermissionDiff};
-use nexus_store::{BlobError, BlobId, Commit, CommitError, ReadError, Scan, landed, to_the_end};
+use nexus_store::{
+    BlobError, BlobId, Commit, CommitError, ReadError, Scan, landed, now_ms, to_the_end,
+};
 
 use crate::generation::Generation;
-use crate::invocation::milliseconds;
 use crate::prepare::{PrepareError, Prepared, blocking};
 use crate::registry::{
     AGENTS, AgentRow, Change, GENERATIONS, GenerationInfo, generation_key, generation_prefix,
@@ -206,7 +206,7 @@ impl Runtime {
             digest: prepared.digest,
             manifest: prepared.manifest,
             owner: publish.owner.clone(),
-            created_ms: milliseconds(SystemTime::now()),
+            created_ms: now_ms(),
             lineage: publish.lineage,
             reviewed: publish.reviewed,
             loaded: prepared.loaded,

@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use nexus_gate::InvocationId;
 use nexus_manifest::Digest;
-use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table};
+use nexus_store::{Commit, CommitError, ReadError, Scan, Store, Table, now_ms, unix_ms};
 use serde::{Deserialize, Serialize};
 
-use crate::invocation::{Invocation, InvocationState, Record, milliseconds};
+use crate::invocation::{Invocation, InvocationState, Record};
 use crate::listing::Wanted;
 use crate::outcome::Outcome;
 use crate::prepare::blocking;
@@ -77,7 +77,7 @@ pub(crate) fn put_request(
     let requested = Requested {
         invocation: facts.id,
         digest,
-        created_ms: milliseconds(SystemTime::now()),
+        created_ms: now_ms(),
     };
     commit.expect_absent(REQUESTS, &key_of_request);
     // Plain data, which always encodes.
@@ -136,7 +136,7 @@ impl Runtime {
     /// Forgets the stored invocations that ended before `cutoff`, and the request ids that nobody
     /// repeats any more. Says how many invocations it forgot. Those that have not ended stay.
     pub async fn forget_invocations(&self, cutoff: SystemTime) -> Result<usize, ForgetError> {
-        let cutoff = milliseconds(cutoff);
+        let cutoff = unix_ms(cutoff);
         let ended = self.sweep(ROWS, |row| {
             // A row that does not read tells nobody anything.
             serde_json::from_slice::<Row>(row).map_or(true, |row| {
@@ -144,7 +144,7 @@ impl Runtime {
             })
         });
         let ended = ended.await?;
-        let requested = milliseconds(SystemTime::now() - REQUESTS_KEPT);
+        let requested = unix_ms(SystemTime::now() - REQUESTS_KEPT);
         self.sweep(REQUESTS, |row| {
             serde_json::from_slice::<Requested>(row).map_or(true, |row| row.created_ms < requested)
         })
@@ -296,7 +296,7 @@ pub(crate) async fn interrupt_open(runtime: &Runtime) -> Result<usize, RecoverEr
                 Some(Row { mut record, .. }) => {
                     record.state = InvocationState::Failed;
                     record.outcome = Some(Outcome::Interrupted);
-                    record.ended_ms = Some(milliseconds(SystemTime::now()));
+                    record.ended_ms = Some(now_ms());
                     record.approvals.clear();
                     put_final(&mut commit, runtime, record);
                 }

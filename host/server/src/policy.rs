@@ -3,12 +3,12 @@
 //! The file is not watched: half of a policy, as an editor may leave it for a moment, can be a valid
 //! policy that forbids less. Whoever has finished it says so.
 
-use nexus_manifest::error_chain;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use nexus_gate::{Gate, Policy, PolicyChange, PolicyError, PolicySource, Principal};
+use nexus_manifest::error_chain;
 
 use crate::config::Config;
 

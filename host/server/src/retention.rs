@@ -1,11 +1,12 @@
 //! Letting go of what is old, when a checkpoint of the trail was made: nothing is asked of an idle
 //! host.
 
-use nexus_manifest::error_chain;
 use std::time::{Duration, Instant, SystemTime};
 
 use nexus_audit::{Audit, Retain};
+use nexus_manifest::error_chain;
 use nexus_runtime::Runtime;
+use nexus_store::unix_ms;
 use nexus_vault::Vault;
 
 /// Checkpoints can follow each other quickly; what is old does not change that fast.
@@ -67,8 +68,7 @@ pub(crate) fn forget(runtime: Runtime, invocations: Duration, approvals: Duratio
                         "old invocations stay; the next hour tries again"
                     );
                 }
-                let cutoff = before(approvals).duration_since(SystemTime::UNIX_EPOCH);
-                let cutoff = cutoff.map_or(0, |since| since.as_millis() as u64);
+                let cutoff = unix_ms(before(approvals));
                 if let Err(error) = runtime.services().gate.forget_approvals(cutoff).await {
                     tracing::warn!(
                         error = error_chain(&error),

@@ -39,7 +39,7 @@ mod store;
 pub use blobs::{BlobError, BlobId, Blobs};
 pub use chain::{GENESIS, link};
 pub use change::{landed, to_the_end};
-pub use clock::now_ms;
+pub use clock::{now_ms, unix_ms};
 pub use commit::{Commit, Committed, Expectation, Log, Operation, Position, Table};
 pub use error::{CommitError, OpenError, ReadError};
 pub use read::{KeyValue, LogRecord, Scan};

@@ -1,6 +1,5 @@
 //! Streams that end with the token that opened them.
 
-use nexus_store::now_ms;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::Frame;
+use nexus_store::now_ms;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::body::Body;

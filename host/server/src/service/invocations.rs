@@ -1,6 +1,5 @@
 //! `InvocationService`: calls of agents.
 
-use nexus_store::now_ms;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -10,6 +9,7 @@ use nexus_manifest::AgentName;
 use nexus_proto::v1;
 use nexus_proto::v1::invocation_service_server::InvocationService;
 use nexus_runtime::{Event, InvocationState, Invoke, InvokeError, Record, Running, Wanted};
+use nexus_store::now_ms;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::wrappers::errors::BroadcastStreamRecvError;

@@ -1,10 +1,11 @@
 //! `SystemService`: how the host is, and its tokens.
 
-use nexus_manifest::error_chain;
 use std::time::SystemTime;
 
+use nexus_manifest::error_chain;
 use nexus_proto::v1;
 use nexus_proto::v1::system_service_server::SystemService;
+use nexus_store::unix_ms;
 use tonic::{Request, Response, Status};
 
 use super::caller;
@@ -28,10 +29,6 @@ impl SystemService for System {
         _: Request<v1::GetStatusRequest>,
     ) -> Result<Response<v1::HostStatus>, Status> {
         let host = &self.host;
-        let started = self
-            .started
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
         let hot_reload = host
             .forge
             .hot_reload()
@@ -40,7 +37,7 @@ impl SystemService for System {
         let audit_sequence = *host.services.audit.subscribe().borrow();
         Ok(Response::new(v1::HostStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            start_time: Some(timestamp(started.as_millis() as u64)),
+            start_time: Some(timestamp(unix_ms(self.started))),
             agents: host.runtime.list().len() as u64,
             running_invocations: host.runtime.running() as u64,
             waiting_invocations: host.runtime.waiting() as u64,
