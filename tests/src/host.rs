@@ -13,6 +13,14 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::client::Client;
 
+/// The target directory that the running program was built into.
+pub fn target() -> PathBuf {
+    std::env::current_exe()
+        .ok()
+        .and_then(|program| Some(program.parent()?.parent()?.to_owned()))
+        .unwrap_or_else(|| PathBuf::from("target"))
+}
+
 /// The binary, built in the profile of the tests that use it, or the one that `NEXUS_TEST_BINARY` names.
 ///
 /// # Panics

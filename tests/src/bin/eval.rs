@@ -7,10 +7,9 @@
     reason = "printing is what it is for"
 )]
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, ensure};
 use nexus_tests::eval::{Endpoint, Stage, cases, json, run, table};
+use nexus_tests::host::target;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -44,12 +43,4 @@ async fn main() -> anyhow::Result<()> {
     std::fs::write(&file, serde_json::to_string_pretty(&json(model, &reports))?)?;
     eprintln!("written to {}", file.display());
     Ok(())
-}
-
-/// The target directory this program was built into.
-fn target() -> PathBuf {
-    std::env::current_exe()
-        .ok()
-        .and_then(|program| Some(program.parent()?.parent()?.to_owned()))
-        .unwrap_or_else(|| PathBuf::from("target"))
 }

@@ -23,9 +23,8 @@ mod publish;
 mod scaling;
 mod swaps;
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
+use nexus_tests::host::target;
 
 use crate::figure::Figure;
 
@@ -62,14 +61,6 @@ fn main() -> anyhow::Result<()> {
     std::fs::write(&file, serde_json::to_string_pretty(&figures)?)?;
     eprintln!("written to {}", file.display());
     Ok(())
-}
-
-/// The target directory this program was built into.
-fn target() -> PathBuf {
-    std::env::current_exe()
-        .ok()
-        .and_then(|program| Some(program.parent()?.parent()?.to_owned()))
-        .unwrap_or_else(|| PathBuf::from("target"))
 }
 
 /// A runtime for the side that measures: on one core, so that the other is the server's.
