@@ -4,6 +4,8 @@
 
 #[path = "src/build/flags.rs"]
 mod flags;
+#[path = "src/toolchain/libraries.rs"]
+mod libraries;
 #[path = "build/prebuilt.rs"]
 mod prebuilt;
 
@@ -28,6 +30,7 @@ fn main() -> Result {
         "build.rs",
         "build",
         "src/build/flags.rs",
+        "src/toolchain/libraries.rs",
         "warm/Cargo.toml",
         "warm/Cargo.lock",
         "warm/src",

@@ -5,11 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Result, flags::FLAGS, variable};
-
-const TARGET: &str = "wasm32-wasip2";
-/// The crates that agents name.
-const CRATES: [&str; 3] = ["nexus_agent", "serde", "serde_json"];
+use super::flags::FLAGS;
+use super::libraries::{CRATES, LibraryBuild, TARGET};
+use super::{Result, variable};
 
 struct Compiler {
     rustc: PathBuf,
@@ -106,44 +104,18 @@ fn libraries(compiler: &Compiler, warm: &Path, here: &Path, target: &Path) -> Re
         }
         fs::write(&stamp, &now)?;
     }
-    let vendor = warm.join("vendor").to_string_lossy().into_owned();
-    let mut command = Command::new(variable("CARGO")?);
-    command
-        .args(["build", "--release", "--offline", "--locked"])
-        .args(["--target", TARGET])
-        .args(["-p", "nexus-agent", "-p", "serde", "-p", "serde_json"])
-        .args(["--config", "source.crates-io.replace-with='nexus-vendor'"])
-        .arg("--config")
-        .arg(format!(
-            "source.nexus-vendor.directory={}",
-            toml::Value::from(vendor)
-        ))
-        .current_dir(warm)
-        // The user's settings, and the lints that may be running, are not for agents.
-        .env_clear()
-        .envs(
-            [
-                "PATH",
-                "HOME",
-                "TMPDIR",
-                "RUSTUP_HOME",
-                "RUSTUP_TOOLCHAIN",
-                // So that both builds together take no more processors than one may.
-                "CARGO_MAKEFLAGS",
-            ]
-            .into_iter()
-            .filter_map(|name| std::env::var_os(name).map(|value| (name, value))),
-        )
-        .env("CARGO_HOME", here.join("cargo"))
-        .env("CARGO_TARGET_DIR", target)
-        .env("CARGO_BUILD_RUSTC_WRAPPER", "")
-        .env("CARGO_INCREMENTAL", "0")
-        .env("RUSTC", &compiler.rustc)
-        .env(
-            "CARGO_ENCODED_RUSTFLAGS",
-            format!("--remap-path-prefix={}=/forge", warm.display()),
-        );
-    run(command, "the libraries of the templates")
+    let cargo = PathBuf::from(variable("CARGO")?);
+    let libraries = LibraryBuild {
+        cargo: &cargo,
+        rustc: &compiler.rustc,
+        project: warm,
+        home: &here.join("cargo"),
+        target,
+        // The toolchain that builds the host, and so that both builds together take no more processors
+        // than one may.
+        variables: &["RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "CARGO_MAKEFLAGS"],
+    };
+    run(libraries.command(), "the libraries of the templates")
 }
 
 fn compile(compiler: &Compiler, target: &Path, job: &Path, component: &Path) -> Result {

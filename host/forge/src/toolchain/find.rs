@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use super::Error;
+use super::libraries::TARGET;
 use crate::assets;
 
 /// Where the compiler is, if it is not where it usually is.
@@ -36,9 +37,6 @@ struct Fingerprint {
     compiler: (u64, Option<SystemTime>),
     libraries: Vec<String>,
 }
-
-/// The target of every agent.
-pub(crate) const TARGET: &str = "wasm32-wasip2";
 
 impl Toolchain {
     /// Looks for the compiler and asks it what it is.

@@ -2,6 +2,7 @@
 
 mod error;
 mod find;
+mod libraries;
 mod warm;
 
 pub use error::Error;

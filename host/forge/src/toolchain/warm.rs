@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::Error;
-use super::find::{TARGET, Toolchain};
+use super::find::Toolchain;
+use super::libraries::{CRATES, LibraryBuild, TARGET};
 use crate::assets;
 
 /// Prebuilt libraries, ready to be linked with.
@@ -19,8 +20,6 @@ pub struct Warm {
     pub(crate) externs: BTreeMap<String, PathBuf>,
 }
 
-/// The crates that agents name.
-const CRATES: [&str; 3] = ["nexus_agent", "serde", "serde_json"];
 /// Crates for agents, and procedural macros for the compiler.
 pub(crate) const AGENT_LIBRARIES: &str = "agent";
 pub(crate) const COMPILER_LIBRARIES: &str = "compiler";
@@ -134,37 +133,16 @@ async fn build(stage: &Path, toolchain: &Toolchain) -> Result<PathBuf, Error> {
 }
 
 async fn cargo(stage: &Path, project: &Path, toolchain: &Toolchain) -> Result<(), Error> {
-    let mut command = Command::new(&toolchain.cargo);
-    command
-        .args(["build", "--release", "--offline", "--locked"])
-        .args(["--target", TARGET])
-        .args(["-p", "nexus-agent", "-p", "serde", "-p", "serde_json"])
-        .args(["--config", "source.crates-io.replace-with='nexus-vendor'"])
-        .arg("--config")
-        .arg(format!(
-            "source.nexus-vendor.directory={}",
-            toml::Value::from(project.join("vendor").to_string_lossy().into_owned())
-        ))
-        .current_dir(project)
-        .env_clear()
-        // Only what finding a linker for the procedural macros takes; the
-        // user's own cargo settings must not change what agents are made of.
-        .envs(
-            ["PATH", "HOME", "TMPDIR"]
-                .into_iter()
-                .filter_map(|name| std::env::var_os(name).map(|value| (name, value))),
-        )
-        .env("CARGO_HOME", stage.join("cargo"))
-        .env("CARGO_TARGET_DIR", stage.join("target"))
-        .env("CARGO_BUILD_RUSTC_WRAPPER", "")
-        .env("CARGO_INCREMENTAL", "0")
-        .env("RUSTC", &toolchain.rustc)
-        .env(
-            "CARGO_ENCODED_RUSTFLAGS",
-            format!("--remap-path-prefix={}=/forge", project.display()),
-        )
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
+    let libraries = LibraryBuild {
+        cargo: &toolchain.cargo,
+        rustc: &toolchain.rustc,
+        project,
+        home: &stage.join("cargo"),
+        target: &stage.join("target"),
+        variables: &[],
+    };
+    let mut command = Command::from(libraries.command());
+    command.stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(PATIENCE, command.output())
         .await
         .map_err(|_| Error::Warm("cargo did not end in 15 minutes".to_owned()))?
