@@ -90,9 +90,17 @@ fn words_pick_the_template() {
         ("import the rows of a CSV into memory", "csv-ingest"),
         ("send a message to a webhook with a token", "http-send"),
         ("just say hello", "blank"),
+        // Other forms of the same words, and words that say nothing.
+        ("create an agent that tracks my ETH portfolio", "json-rpc"),
+        ("Fetches weather data", "http-json"),
+        ("placing an order once prices dropped", "http-write"),
+        ("alerts a channel in Slack", "http-send"),
+        ("importing spreadsheets", "csv-ingest"),
+        ("greets whoever calls", "blank"),
     ] {
         assert_eq!(catalog.rank(words)[0].0.name, template, "{words}");
     }
+    assert_eq!(catalog.rank("what is this about")[0].1, 0);
 }
 
 #[test]

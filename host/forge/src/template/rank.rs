@@ -11,15 +11,17 @@ impl Catalog {
     /// that is. The same words always give the same order.
     pub fn rank(&self, words: &str) -> Vec<(&Template, usize)> {
         let words = split(words);
-        let mut ranked: Vec<_> = self
-            .templates()
-            .iter()
+        let templates = || self.templates().iter();
+        let sharing = |stem: &String| {
+            templates()
+                .filter(|template| stems(template).contains(stem))
+                .count()
+        };
+        let mut ranked: Vec<_> = templates()
             .map(|template| {
-                let score: usize = template
-                    .keywords
-                    .iter()
-                    .filter(|keyword| words.contains(&stem(keyword)))
-                    .map(|keyword| WEIGHT / self.sharing(keyword).max(1))
+                let score: usize = stems(template)
+                    .intersection(&words)
+                    .map(|stem| WEIGHT / sharing(stem).max(1))
                     .sum();
                 (template, score)
             })
@@ -27,19 +29,18 @@ impl Catalog {
         ranked.sort_by(|(a, one), (b, two)| two.cmp(one).then_with(|| a.name.cmp(&b.name)));
         ranked
     }
-
-    fn sharing(&self, keyword: &str) -> usize {
-        self.templates()
-            .iter()
-            .filter(|template| template.keywords.iter().any(|other| other == keyword))
-            .count()
-    }
 }
 
-/// The words of a text, in lower case and singular. Parts of a hyphenated word
-/// count too.
+fn stems(template: &Template) -> BTreeSet<String> {
+    template
+        .keywords
+        .iter()
+        .map(|keyword| stem(keyword))
+        .collect()
+}
+
+/// The stems of a text's words. Parts of a hyphenated word count too.
 fn split(text: &str) -> BTreeSet<String> {
-    let text = text.to_lowercase();
     let whole = text.split(|c: char| !c.is_alphanumeric() && c != '-');
     let parts = text.split(|c: char| !c.is_alphanumeric());
     whole
@@ -49,10 +50,28 @@ fn split(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// What the forms of an English word have in common, near enough: `fetch` of fetches, fetching and
+/// fetched, `pric` of price and prices.
 fn stem(word: &str) -> String {
     let word = word.to_lowercase();
-    match word.strip_suffix('s') {
-        Some(stem) if stem.len() > 2 && !stem.ends_with('s') => stem.to_owned(),
-        _ => word,
+    let without = |ending: &str| {
+        let stem = word.strip_suffix(ending)?;
+        (stem.chars().count() > 2).then(|| stem.to_owned())
+    };
+    if let Some(stem) = without("ies").or_else(|| without("ied")) {
+        return stem + "y";
+    }
+    let stem = ["ing", "ed", "es"]
+        .iter()
+        .find_map(|ending| without(ending));
+    let stem = stem.or_else(|| without("s").filter(|_| !word.ends_with("ss")));
+    let stem = stem.or_else(|| without("e")).unwrap_or(word);
+    // Getting, planned.
+    let mut end = stem.chars().rev();
+    match (end.next(), end.next()) {
+        (Some(last), Some(before)) if last == before && "bdgmnprt".contains(last) => {
+            stem[..stem.len() - last.len_utf8()].to_owned()
+        }
+        _ => stem,
     }
 }
