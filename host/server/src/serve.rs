@@ -218,7 +218,8 @@ async fn run(
         .add_service(service!(
             ApprovalServiceServer,
             service::approvals::Approvals {
-                gate: services.gate.clone()
+                gate: services.gate.clone(),
+                forge: host.forge.clone()
             }
         ))
         .add_service(service!(

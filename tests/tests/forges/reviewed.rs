@@ -64,6 +64,10 @@ async fn what_widens_is_shown_as_a_difference_and_asked_though_it_is_free() -> a
 
     let wider = upload(&mut client, &["one", "three"]).await?;
     assert_eq!(wider.state(), Deployed::Review);
+    // What was uploaded has no source here.
+    let id = wider.approval.trim_start_matches("approvals/");
+    let shown = host.nexus(&["approvals", "show", id, "--source"])?;
+    assert_eq!((shown.status.code(), shown.stdout.len()), (Some(2), 0));
     let diff = wider.permission_diff.clone().unwrap();
     assert!(diff.widens);
     assert_eq!(diff.from_generation, 2);
@@ -162,6 +166,8 @@ async fn what_was_reviewed_against_another_generation_is_not_published() -> anyh
     Ok(())
 }
 
+const CALLS_ONE: &str = "use nexus_agent::prelude::*;\nexport!(invoke);\nfn invoke(input: Value) -> Result<Value> { Ok(bus::peer(\"one\")?.call(&input)?.json()?) }\n";
+
 /// Forges an agent that may call these peers, until a person is asked or it ends.
 async fn forge(
     client: &mut Client,
@@ -174,7 +180,7 @@ async fn forge(
         .map(|peer| format!("[[permission]]\npeer = {{ agent = {peer:?} }}\n"))
         .collect();
     let request = v1::ForgeAgentRequest {
-        source: "use nexus_agent::prelude::*;\nexport!(invoke);\nfn invoke(input: Value) -> Result<Value> { Ok(bus::peer(\"one\")?.call(&input)?.json()?) }\n".to_owned(),
+        source: CALLS_ONE.to_owned(),
         manifest: manifest(name, &more),
         root_origin: root_origin.into(),
         ..forging(name)
@@ -205,6 +211,15 @@ async fn a_forge_shows_the_difference_and_one_that_data_triggered_starts_with_no
     let diff = review.permission_diff.unwrap();
     assert_eq!(lines(&diff.added), ["peer two"]);
     assert!(diff.widens);
+    let id = review.approval.trim_start_matches("approvals/");
+    let shown = host.nexus(&["approvals", "show", id, "--source"])?;
+    assert_eq!(String::from_utf8(shown.stdout)?, CALLS_ONE);
+    let whole = host.nexus(&["approvals", "show", id])?;
+    let whole = String::from_utf8(whole.stdout)?;
+    assert!(
+        whole.contains(&format!("approvals show {id} --source")),
+        "{whole}"
+    );
     let same = forge(&mut client, "forged", &["one"], interactive).await?;
     assert!(matches!(same, Detail::Published(_)), "{same:?}");
 

@@ -14,9 +14,10 @@ use super::{
     args::{Approvals, Reach},
     connection::Client,
     exit::Exit,
+    failure::Misuse,
     output::Output,
     prompt,
-    text::{id as agent_id, line, name},
+    text::{block, id as agent_id, line, name},
     view::approval as view,
 };
 
@@ -43,9 +44,14 @@ pub(crate) async fn run(
                 output.next(&approval, view::next)?;
             }
         }
-        Approvals::Show { id } => {
+        Approvals::Show { id, source } => {
             let approval = get(&id, client).await?;
-            output.message(&approval, view::full)?;
+            if source {
+                let lineage = approval.lineage.ok_or_else(no_source)?;
+                output.message(&lineage, |lineage| block(&lineage.source))?;
+            } else {
+                output.message(&approval, view::full)?;
+            }
         }
         Approvals::Approve {
             id,
@@ -101,6 +107,13 @@ async fn list(
     }
     approvals.truncate(limit);
     output.list("approvals", &approvals, view::list)
+}
+
+fn no_source() -> Misuse {
+    Misuse(
+        "there is no source to show: only what this host has forged has one, where its publication is asked for"
+            .to_owned(),
+    )
 }
 
 async fn get(id: &str, client: &Client) -> anyhow::Result<Approval> {

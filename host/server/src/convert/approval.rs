@@ -96,6 +96,7 @@ pub(crate) fn approval(approval: &Approval, company: Company) -> v1::Approval {
             denied: company.denied,
         }),
         payload: None,
+        lineage: None,
     }
 }
 

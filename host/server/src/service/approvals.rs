@@ -1,9 +1,11 @@
 //! `ApprovalService`: what waits for a person, and their decisions.
 
+use nexus_forge::{Forge, Lineage};
 use nexus_gate::{
-    Approval, ApprovalId, DecideError, Filter, Gate, GrantFilter, GrantId, Page, RevokeError,
-    StandingGrant, State,
+    ActionKind, Approval, ApprovalId, DecideError, Filter, Gate, GrantFilter, GrantId, Page,
+    RevokeError, StandingGrant, State,
 };
+use nexus_manifest::Digest;
 use nexus_proto::v1;
 use nexus_proto::v1::approval_service_server::ApprovalService;
 use tonic::{Request, Response, Status};
@@ -16,6 +18,7 @@ use crate::{convert, names, paging};
 /// See the module.
 pub(crate) struct Approvals {
     pub(crate) gate: Gate,
+    pub(crate) forge: Forge,
 }
 
 #[tonic::async_trait]
@@ -68,7 +71,11 @@ impl ApprovalService for Approvals {
             .map_err(|error| Fault::internal(&error))?;
         let approval = found.ok_or_else(|| unknown(&id))?;
         let company = self.gate.company(&approval);
-        Ok(Response::new(convert::whole_approval(&approval, company)))
+        let lineage = self.lineage(&approval).await?;
+        Ok(Response::new(v1::Approval {
+            lineage: lineage.as_ref().map(convert::lineage),
+            ..convert::whole_approval(&approval, company)
+        }))
     }
 
     type WatchApprovalsStream = Events<v1::Approval>;
@@ -163,6 +170,20 @@ impl ApprovalService for Approvals {
 }
 
 impl Approvals {
+    /// Where the component comes from that a person is asked to publish. Only that whose source is the
+    /// one that the question names.
+    async fn lineage(&self, approval: &Approval) -> Result<Option<Lineage>, Status> {
+        if approval.kind != ActionKind::Publish {
+            return Ok(None);
+        }
+        let lineage = self.forge.lineage(&approval.component).await;
+        let lineage = lineage.map_err(|error| Fault::internal(&error))?;
+        Ok(lineage.filter(|lineage| {
+            let source = Digest::of(lineage.source.as_bytes()).to_string();
+            approval.payload.fields["source_digest"] == source
+        }))
+    }
+
     fn shown(&self, approval: &Approval) -> v1::Approval {
         convert::approval(approval, self.gate.company(approval))
     }

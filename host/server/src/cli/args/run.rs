@@ -164,6 +164,9 @@ pub(crate) enum Approvals {
     Show {
         /// The approval
         id: String,
+        /// Show the source of the component that is to be published, and nothing else
+        #[arg(long)]
+        source: bool,
     },
     /// Show one approval in full and say yes to it
     Approve {

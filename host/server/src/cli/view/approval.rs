@@ -73,6 +73,13 @@ fn full_within(approval: &Approval, columns: Option<usize>) -> String {
     for rendered in rendering.lines() {
         let _ = writeln!(text, "{INDENT}{rendered}");
     }
+    if approval.lineage.is_some() {
+        let _ = writeln!(
+            text,
+            "\n`nexus approvals show {} --source` shows its source",
+            line(id(&approval.name))
+        );
+    }
     text.push_str(&suggestions(approval));
     text
 }

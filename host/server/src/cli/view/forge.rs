@@ -45,10 +45,10 @@ pub(crate) fn event(event: &ForgeEvent) -> String {
             text.push_str(&agent::permissions(&review.permissions));
             text.push_str(&agent::permission_diff(review.permission_diff.as_ref()));
             text.push_str(&planned(&review.planned));
+            let approval = line(id(&review.approval));
             let _ = writeln!(
                 text,
-                "  `nexus approvals approve {}` shows and accepts it",
-                line(id(&review.approval))
+                "  `nexus approvals show {approval} --source` shows its source, `nexus approvals approve {approval}` accepts it"
             );
         }
         Some(Detail::Component(component)) => {
