@@ -178,8 +178,30 @@ impl OperatorClient {
         accept: &'static str,
         body: impl Into<Bytes>,
     ) -> Result<OperatorResponse, Error> {
+        let request = http::Request::post(target.as_str()).header(CONTENT_TYPE, content_type);
+        self.send(bearer, request, accept, body.into()).await
+    }
+
+    /// Gets what is there, with this key if there is one. Follows no redirect.
+    pub async fn get_as(
+        &self,
+        bearer: Option<&SecretString>,
+        target: &Target,
+        accept: &'static str,
+    ) -> Result<OperatorResponse, Error> {
+        let request = http::Request::get(target.as_str());
+        self.send(bearer, request, accept, Bytes::new()).await
+    }
+
+    async fn send(
+        &self,
+        bearer: Option<&SecretString>,
+        request: http::request::Builder,
+        accept: &'static str,
+        body: Bytes,
+    ) -> Result<OperatorResponse, Error> {
         let deadline = Instant::now() + self.options.total_timeout;
-        let request = self.request(bearer, target, content_type, accept, body.into())?;
+        let request = self.request(bearer, request, accept, body)?;
         let (stream, _) = self.connector.connect(&self.base, self.reach).await?;
         let first = deadline.min(Instant::now() + self.options.first_byte_timeout);
         let answered = tokio::time::timeout_at(first, exchange(stream, request)).await;
@@ -217,16 +239,14 @@ impl OperatorClient {
     fn request(
         &self,
         bearer: Option<&SecretString>,
-        target: &Target,
-        content_type: &'static str,
+        request: http::request::Builder,
         accept: &'static str,
         body: Bytes,
     ) -> Result<http::Request<Full<Bytes>>, Error> {
         let refuse = |_| Error::Invalid(format!("{}: the request can't be sent", self.whom()));
-        let mut builder = http::Request::post(target.as_str())
+        let mut builder = request
             .header(HOST, self.base.authority())
             .header(USER_AGENT, concat!("nexus/", env!("CARGO_PKG_VERSION")))
-            .header(CONTENT_TYPE, content_type)
             .header(ACCEPT, accept);
         if let Some(bearer) = bearer {
             let text = Zeroizing::new(format!("Bearer {}", bearer.expose_secret()));

@@ -1,6 +1,5 @@
 //! The host as a whole: every part opened in order, wired once.
 
-use nexus_manifest::error_chain;
 use std::fs::{DirBuilder, File};
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -17,6 +16,7 @@ use nexus_effects::operator_egress::OperatorOptions;
 use nexus_forge::Forge;
 use nexus_forge::build::Remote;
 use nexus_gate::Gate;
+use nexus_manifest::error_chain;
 use nexus_proto::v1;
 use nexus_runtime::{HostLimits, Runtime, Services};
 use nexus_store::{Blobs, RedbStore, Store};
@@ -243,7 +243,7 @@ fn private_dir(dir: &Path) -> anyhow::Result<()> {
 }
 
 /// The certificates in a PEM file, if one is named.
-fn authorities(path: Option<&Path>) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn authorities(path: Option<&Path>) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     let mut found = Vec::new();
     let Some(path) = path else {
         return Ok(found);

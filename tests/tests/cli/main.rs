@@ -1,5 +1,6 @@
 //! The command line as people and scripts meet it: what it offers, how it ends, what it prints.
 
+mod doctor;
 mod help;
 mod json;
 mod outcomes;
@@ -85,83 +86,6 @@ fn without_a_host_commands_say_how_to_get_one() -> anyhow::Result<()> {
         stderr(&listed)
     );
     assert_eq!(stdout(&listed), "");
-    Ok(())
-}
-
-#[test]
-fn doctor_names_every_part_with_and_without_a_host() -> anyhow::Result<()> {
-    let directory = tempfile::tempdir()?;
-    let found = alone(directory.path(), &["doctor", "--output", "json"])?;
-    assert_eq!(
-        code(&found),
-        Some(0),
-        "{}{}",
-        stdout(&found),
-        stderr(&found)
-    );
-    let found: Value = serde_json::from_slice(&found.stdout)?;
-    let states = |found: &Value| -> Vec<(String, String)> {
-        let checks = found["checks"].as_array().cloned().unwrap_or_default();
-        checks
-            .iter()
-            .map(|check| {
-                let text = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
-                (text("part"), text("state"))
-            })
-            .collect()
-    };
-    // What confines the compilers, within which limits, and what that does not cover.
-    let checks = found["checks"].as_array().unwrap();
-    let sandbox = checks.iter().find(|check| check["part"] == "sandbox");
-    let sandbox = sandbox.unwrap()["message"].as_str().unwrap();
-    for words in [
-        "20 s of processor time",
-        "1024 MiB of memory",
-        "30 s by the clock",
-    ] {
-        assert!(sandbox.contains(words), "{sandbox}");
-    }
-    assert!(
-        sandbox.starts_with("Landlock ABI ") || sandbox.starts_with("bubblewrap at "),
-        "{sandbox}"
-    );
-    let (open, mut found) = (found["checks"].clone(), found);
-    let open = open.as_array().unwrap().iter();
-    let open = open.filter(|check| check["part"] == "not covered");
-    assert!(open.clone().count() >= 4, "{found}");
-    assert!(
-        open.clone().all(|check| check["state"] == "note"),
-        "{found}"
-    );
-    if let Some(checks) = found["checks"].as_array_mut() {
-        checks.retain(|check| check["part"] != "not covered");
-    }
-    let expected = [
-        ("compiler", "ok"),
-        ("sandbox", "ok"),
-        ("data directory", "ok"),
-        ("model", "missing"),
-        ("host", "missing"),
-    ];
-    assert_eq!(
-        states(&found),
-        expected.map(|(part, state)| (part.to_owned(), state.to_owned()))
-    );
-
-    let host = Host::start()?;
-    let found = host.nexus(&["doctor"])?;
-    let text = stdout(&found);
-    for part in ["compiler", "sandbox", "data directory", "model", "host"] {
-        assert!(
-            text.lines().any(|line| line.starts_with(part)),
-            "{part} is missing:\n{text}"
-        );
-    }
-    assert!(
-        text.lines()
-            .any(|line| line.starts_with("host") && line.contains("version")),
-        "{text}"
-    );
     Ok(())
 }
 

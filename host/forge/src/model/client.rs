@@ -66,6 +66,23 @@ impl Models {
     }
 }
 
+/// What stands at `path` below a base URL.
+pub(super) fn endpoint(base_url: &str, path: &str) -> Result<(Origin, Target), Error> {
+    let wrong = |reason: String| Error::BaseUrl {
+        url: base_url.to_owned(),
+        reason,
+    };
+    let url = url::Url::parse(base_url).map_err(|error| wrong(error.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        return Err(wrong("write no user name, password or query".to_owned()));
+    }
+    let origin = url.origin().ascii_serialization();
+    let origin = origin.parse().map_err(|error| wrong(format!("{error}")))?;
+    let target = format!("{}/{path}", url.path().trim_end_matches('/'));
+    let target = target.parse().map_err(|error| wrong(format!("{error}")))?;
+    Ok((origin, target))
+}
+
 /// Talks to one model.
 #[derive(Debug)]
 pub struct Client {
@@ -85,22 +102,7 @@ pub struct Client {
 impl Client {
     /// A client for this model. In clear its endpoint is reached on this machine only.
     pub fn new(profile: &Profile, config: &Config, vault: &Vault) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::BaseUrl {
-            url: profile.base_url.clone(),
-            reason,
-        };
-        let url = url::Url::parse(&profile.base_url).map_err(|error| wrong(error.to_string()))?;
-        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-            return Err(wrong("write no user name, password or query".to_owned()));
-        }
-        let origin: Origin = url
-            .origin()
-            .ascii_serialization()
-            .parse()
-            .map_err(|error| wrong(format!("{error}")))?;
-        let target: Target = format!("{}/chat/completions", url.path().trim_end_matches('/'))
-            .parse()
-            .map_err(|error| wrong(format!("{error}")))?;
+        let (origin, target) = endpoint(&profile.base_url, "chat/completions")?;
         // Around each token there are some hundred bytes of JSON.
         let answer = usize::try_from(profile.answer_tokens).unwrap_or(usize::MAX);
         let options = OperatorOptions {

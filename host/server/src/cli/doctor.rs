@@ -1,12 +1,14 @@
 //! `nexus doctor`: what works on this machine, and how to mend the rest.
 
-use nexus_manifest::error_chain;
+mod models;
+
 use std::{
     io,
     path::{Path, PathBuf},
 };
 
 use nexus_forge::toolchain::{self, Toolchain};
+use nexus_manifest::error_chain;
 use nexus_proto::v1::{GetStatusRequest, check};
 use serde::Serialize;
 
@@ -18,8 +20,7 @@ use super::{
     output::Output,
     text::Table,
 };
-use crate::config::{BuildHost, Config, Model};
-use crate::model::ModelKey;
+use crate::config::{BuildHost, Config};
 
 /// Whether a part works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -63,8 +64,15 @@ pub(crate) async fn run(
     findings.extend(config.forge.remote.as_ref().map(build_host));
     findings.extend(sandbox(&config));
     findings.push(data_directory(&data));
-    findings.push(model(config.model.as_ref()));
-    findings.extend(host(global).await);
+    let host = host(global).await;
+    let runs = host.iter().any(|finding| finding.state == State::Ok);
+    if runs && arguments.config.is_none() {
+        // Its configuration is not known here, and the one in force without a file is not its.
+        findings.push(models::with_the_host());
+    } else {
+        findings.extend(models::findings(&config).await);
+    }
+    findings.extend(host);
 
     if output.is_json() {
         output.json(&serde_json::json!({ "checks": findings }))?;
@@ -231,35 +239,6 @@ fn writable(directory: &Path) -> io::Result<()> {
     tempfile::tempfile_in(directory).map(drop)
 }
 
-fn model(model: Option<&Model>) -> Finding {
-    const PART: &str = "model";
-    let Some(model) = model else {
-        return Finding::new(
-            PART,
-            State::Missing,
-            "none is configured, agents are forged from templates and source; name one under [model]",
-        );
-    };
-    let described = format!("{} at {}", model.model, model.base_url);
-    match model.key_source() {
-        Some(ModelKey::Environment(variable))
-            if std::env::var_os(&variable).is_none_or(|key| key.is_empty()) =>
-        {
-            Finding::new(
-                PART,
-                State::Failed,
-                format!(
-                    "{described}: the environment variable {variable} is not set; it is to hold the API key"
-                ),
-            )
-        }
-        Some(key @ ModelKey::Vault(_)) => {
-            Finding::new(PART, State::Ok, format!("{described}, with the key {key}"))
-        }
-        _ => Finding::new(PART, State::Ok, described),
-    }
-}
-
 /// Asks the host how it is, if one runs.
 async fn host(global: &Global) -> Vec<Finding> {
     const PART: &str = "host";
@@ -304,17 +283,5 @@ mod tests {
             !directory.path().join("a").exists(),
             "looking must not make it"
         );
-    }
-
-    #[test]
-    fn a_missing_key_is_named_without_its_value() {
-        let finding = model(Some(&Model {
-            base_url: "http://localhost:1/v1".to_owned(),
-            model: "m".to_owned(),
-            api_key_env: Some("NEXUS_TEST_NO_SUCH_KEY".to_owned()),
-            ..Model::default()
-        }));
-        assert_eq!(finding.state, State::Failed);
-        assert!(finding.message.contains("NEXUS_TEST_NO_SUCH_KEY"));
     }
 }
