@@ -6,6 +6,7 @@ use nexus_manifest::{Digest, Manifest};
 use nexus_runtime::{Generation, Succession};
 
 use crate::build::Diagnostic;
+use crate::failure::Reason;
 use crate::selftest::Tested;
 use crate::shadow::Shadowed;
 use crate::template::NeedsParameters;
@@ -25,6 +26,8 @@ pub struct Event {
     pub duration: Option<Duration>,
     /// What there is to tell.
     pub detail: Option<Detail>,
+    /// What the forge failed over, if this is where it failed.
+    pub failed: Option<Reason>,
     /// Whether it is the forge's last event, which says how it ended.
     pub last: bool,
 }

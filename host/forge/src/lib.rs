@@ -15,6 +15,7 @@ mod assets;
 mod budget;
 pub mod build;
 mod event;
+mod failure;
 mod forge;
 pub mod model;
 mod pipeline;
@@ -34,6 +35,7 @@ mod trigger;
 pub use budget::{BUDGETS, Budget, OverBudget};
 pub use build::{BuiltBy, Diagnostic};
 pub use event::{Detail, Event, NotPublished, Stage, StageState};
+pub use failure::{Failure, Reason};
 pub use forge::{CheckError, Events, Forge, OpenError, Options, Started};
 pub use model::Config as ModelConfig;
 pub use records::{

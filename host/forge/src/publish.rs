@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::event::{Detail, NotPublished, Stage, StageState};
+use crate::failure::{Failure, Reason};
 use crate::forge::{Inner, error_chain};
 use crate::pipeline::End;
 use crate::records::{self, ForgeId, Forged, ForgedState, Lineage};
@@ -53,9 +54,10 @@ pub(crate) async fn publish(
             (ReviewEnd::Published(generation), Ok("published"))
         }
         Ok(None) => (ReviewEnd::Held, Ok("held")),
-        Err(Unpublished::Failed(reason)) => {
-            (ReviewEnd::Failed(reason.clone()), Err(End::Failed(reason)))
-        }
+        Err(Unpublished::Failed(failure)) => (
+            ReviewEnd::Failed(failure.message.clone()),
+            Err(End::Failed(failure)),
+        ),
         Err(Unpublished::Cancelled) => (
             ReviewEnd::Failed("the forge was cancelled".to_owned()),
             Err(End::Cancelled),
@@ -67,13 +69,14 @@ pub(crate) async fn publish(
 
 /// Why a component is not published.
 enum Unpublished {
-    Failed(String),
+    Failed(Failure),
     Cancelled,
 }
 
+/// What only says that the host can't.
 impl From<String> for Unpublished {
-    fn from(reason: String) -> Self {
-        Self::Failed(reason)
+    fn from(message: String) -> Self {
+        Self::Failed(Failure::new(Reason::Host, message))
     }
 }
 
@@ -147,7 +150,10 @@ async fn attempt(
                 save(forge, Some(&forged), None).await?;
             }
             return Err(match refused {
-                Some(Err(refusal)) => Unpublished::Failed(not_published(&refusal)),
+                Some(Err(refusal)) => {
+                    let message = format!("it is not published: {refusal}");
+                    Unpublished::Failed(Failure::new((&refusal).into(), message))
+                }
                 _ => Unpublished::Cancelled,
             });
         }
@@ -242,7 +248,7 @@ async fn swap(
     payload: &Payload,
     prepared: Prepared,
     forged: &Forged,
-) -> Result<Arc<Generation>, String> {
+) -> Result<Arc<Generation>, Unpublished> {
     let fields = &payload.fields;
     // Whoever finds the generation finds the forge's end, after a crash too.
     let mut beside = Commit::new();
@@ -262,11 +268,7 @@ async fn swap(
         .runtime
         .publish_permitted(permit, payload, prepared, publish)
         .await;
-    published.map_err(|error| error_chain(&error))
-}
-
-fn not_published(refusal: &Refusal) -> String {
-    format!("it is not published: {refusal}")
+    published.map_err(|error| Unpublished::Failed(Failure::of(&error)))
 }
 
 /// Asks the gate, and tells the caller once a person can be asked to decide.

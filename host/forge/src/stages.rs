@@ -5,6 +5,7 @@ use nexus_store::now_ms;
 use tokio::sync::mpsc;
 
 use crate::event::{Detail, Event, Stage, StageState};
+use crate::failure::Reason;
 
 /// Tells whoever listens where a forge stands. Nobody has to.
 #[derive(Debug)]
@@ -74,9 +75,21 @@ impl Stages {
 
     /// The stage ends, and the forge with it.
     pub(crate) fn finish(&self, state: StageState, detail: Option<Detail>) {
+        self.last(state, detail, None);
+    }
+
+    /// The stage fails, and the forge with it.
+    pub(crate) fn fail(&self, reason: Reason, detail: Detail) {
+        self.last(StageState::Failed, Some(detail), Some(reason));
+    }
+
+    fn last(&self, state: StageState, detail: Option<Detail>, failed: Option<Reason>) {
         let mut current = self.lock();
         self.flush(&mut current);
-        self.emit(&mut current, state, detail, true);
+        let mut event = Self::event(&mut current, state, detail);
+        event.failed = failed;
+        event.last = true;
+        self.emit(event);
     }
 
     /// Leaves the time out that this takes from the moment `stopped` says.
@@ -107,28 +120,35 @@ impl Stages {
             current.room = 0;
             Detail::Log("the model says more than is told".to_owned())
         };
-        self.emit(current, StageState::Running, Some(detail), false);
+        let event = Self::event(current, StageState::Running, Some(detail));
+        self.emit(event);
     }
 
     fn send(&self, state: StageState, detail: Option<Detail>) {
         let mut current = self.lock();
         self.flush(&mut current);
-        self.emit(&mut current, state, detail, false);
+        let event = Self::event(&mut current, state, detail);
+        self.emit(event);
     }
 
-    fn emit(&self, current: &mut Current, state: StageState, detail: Option<Detail>, last: bool) {
+    /// The next event.
+    fn event(current: &mut Current, state: StageState, detail: Option<Detail>) -> Event {
         current.sequence += 1;
         let duration = (state != StageState::Running)
             .then(|| current.started.elapsed().saturating_sub(current.waited));
-        let event = Event {
+        Event {
             sequence: current.sequence,
             stage: current.stage,
             state,
             started_ms: current.started_ms,
             duration,
             detail,
-            last,
-        };
+            failed: None,
+            last: false,
+        }
+    }
+
+    fn emit(&self, event: Event) {
         // A client that went away does not stop a forge.
         let _ = self.sender.send(event);
     }

@@ -2,7 +2,7 @@
 //! where it belongs.
 
 use nexus_proto::v1;
-use nexus_proto::v1::forge_event::{Detail, Stage, State};
+use nexus_proto::v1::forge_event::{Detail, FailureReason, Stage, State};
 use nexus_tests::{Authority, Client, Host, Model, client::reason, host::binary};
 use serde_json::json;
 use tonic::{Code, Status};
@@ -221,7 +221,9 @@ async fn a_principal_forges_so_often_in_an_hour_across_restarts() -> anyhow::Res
         ..forging(name)
     };
     for name in ["one", "two"] {
-        forge(&mut client, wrong(name)).await?;
+        let events = forge(&mut client, wrong(name)).await?;
+        let failed = events.last().unwrap().failure_reason();
+        assert_eq!(failed, FailureReason::Compile);
     }
     let refused = |error: Status| {
         assert_eq!(error.code(), Code::ResourceExhausted, "{error}");
@@ -268,12 +270,15 @@ async fn a_principal_uses_so_many_tokens_in_an_hour_across_restarts() -> anyhow:
     let mut client = host.operator().await?;
     // Twice 1,004 by the endpoint's own count: enough for one more answer to begin, and no further.
     let events = forge(&mut client, modelled("one")).await?;
+    let failed = |events: &[v1::ForgeEvent]| events.last().unwrap().failure_reason();
+    assert_eq!(failed(&events), FailureReason::ModelAnswer);
     assert!(
         failure(&events).contains("specification"),
         "{}",
         failure(&events)
     );
     let events = forge(&mut client, modelled("two")).await?;
+    assert_eq!(failed(&events), FailureReason::ModelBudget);
     assert!(
         failure(&events).contains("tokens_per_hour"),
         "{}",
@@ -296,5 +301,6 @@ async fn a_principal_uses_so_many_tokens_in_an_hour_across_restarts() -> anyhow:
         events.last().unwrap().detail,
         Some(Detail::Published(_))
     ));
+    assert_eq!(failed(&events), FailureReason::Unspecified);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the proof refuses of a forged component, through the compiler, whoever wrote the source.
 
 use nexus_proto::v1;
-use nexus_proto::v1::forge_event::{Detail, Stage, State};
+use nexus_proto::v1::forge_event::{Detail, FailureReason, Stage, State};
 use nexus_tests::Host;
 
 use super::{agent, forging, manifest, rest};
@@ -104,6 +104,7 @@ async fn a_component_that_is_not_what_its_manifest_says_ends_its_forge_at_the_pr
             (Stage::Proof, State::Failed),
             "{what}: {last:?}"
         );
+        assert_eq!(last.failure_reason(), FailureReason::Proof, "{what}");
         let Some(Detail::Diagnostics(found)) = &last.detail else {
             panic!("{what}: {last:?}");
         };

@@ -2,12 +2,12 @@
 
 use nexus_proto::v1;
 use nexus_proto::v1::deploy_agent_response::State as Deployed;
-use nexus_proto::v1::forge_event::Detail;
+use nexus_proto::v1::forge_event::{Detail, FailureReason};
 use nexus_tests::{Client, Host, client::reason, guests};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::{agent, forging, manifest};
+use super::{agent, forging, manifest, watch};
 
 /// Any number of peers is free. The guest imports the bus and nothing else.
 fn caller(peers: &[&str]) -> Vec<u8> {
@@ -220,6 +220,12 @@ async fn a_forge_shows_the_difference_and_one_that_data_triggered_starts_with_no
         whole.contains(&format!("approvals show {id} --source")),
         "{whole}"
     );
+    client.decide(&review.approval, v1::Verdict::Deny).await?;
+    let list = v1::ListForgesRequest::default();
+    let newest = client.forge.list_forges(list).await?.into_inner().forges;
+    let told = watch(&mut client, &newest[0].name, 0).await?;
+    let last = told.last().unwrap();
+    assert_eq!(last.failure_reason(), FailureReason::Denied, "{last:?}");
     let same = forge(&mut client, "forged", &["one"], interactive).await?;
     assert!(matches!(same, Detail::Published(_)), "{same:?}");
 

@@ -1,7 +1,7 @@
 //! Examples: tried before publication, in the real runtime, with nothing happening to anybody.
 
 use nexus_proto::v1;
-use nexus_proto::v1::forge_event::{Detail, Stage, State};
+use nexus_proto::v1::forge_event::{Detail, FailureReason, Stage, State};
 use nexus_tests::origin::Origin;
 use nexus_tests::{Client, Host, client::reason};
 use serde_json::json;
@@ -152,6 +152,7 @@ async fn an_example_that_is_not_answered_ends_the_forge_with_what_differs() -> a
             (last.stage(), last.state()),
             (Stage::SelfTest, State::Failed)
         );
+        assert_eq!(last.failure_reason(), FailureReason::Examples);
         let Some(Detail::Diagnostics(found)) = &last.detail else {
             panic!("{last:?}");
         };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use nexus_proto::v1::forge_event::FailureReason;
 use nexus_tests::guests::root;
 use nexus_tests::host::binary;
 
@@ -291,4 +292,19 @@ fn every_kind_of_event_is_written_somewhere() {
             "no host writes {kind}"
         );
     }
+}
+
+#[test]
+fn every_reason_of_a_failed_forge_is_documented() {
+    let page = read("docs/forge.md");
+    let reasons: Vec<_> = (1..)
+        .map_while(|number| FailureReason::try_from(number).ok())
+        .map(|reason| reason.as_str_name().replace("FAILURE_REASON_", ""))
+        .collect();
+    let documented: Vec<_> = rows(&page, "### Why a forge failed")
+        .iter()
+        .filter_map(|row| code(row[0]))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(documented, reasons);
 }

@@ -5,7 +5,7 @@ use super::make::finding;
 use super::plan::Plan;
 use crate::build::{self, Built, BuiltBy, RemoteError};
 use crate::event::Detail;
-use crate::forge::{Inner, error_chain};
+use crate::forge::Inner;
 use crate::request::Request;
 use crate::stages::Stages;
 
@@ -63,14 +63,14 @@ async fn prebuilt(forge: &Inner, plan: &Plan, stages: &Stages) -> Result<Built, 
         forge.prebuilt.compiler()
     )));
     let compiled = forge.prebuilt.compiled(template, &forge.runtime).await;
-    compiled.map_err(|error| End::Failed(error_chain(&error)))?;
+    compiled.map_err(|error| End::failed(&error))?;
     Ok(built)
 }
 
 fn refused(error: &build::Error) -> End {
     match error {
-        build::Error::Rejected(found) => End::Found(found.clone()),
-        build::Error::NotAnAgent(_) => End::Found(vec![finding(error)]),
+        build::Error::Rejected(found) => End::Found(error.into(), found.clone()),
+        build::Error::NotAnAgent(_) => End::Found(error.into(), vec![finding(error)]),
         other => End::failed(other),
     }
 }

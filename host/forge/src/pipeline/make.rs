@@ -7,6 +7,7 @@ use super::plan::Plan;
 use super::{End, component};
 use crate::build::{Built, Diagnostic, Level};
 use crate::event::{Detail, Stage, StageState};
+use crate::failure::Reason;
 use crate::forge::{Inner, error_chain};
 use crate::request::Request;
 use crate::selftest::{self, Tested};
@@ -40,10 +41,10 @@ pub(super) async fn make(
         .prepare_forged(Bytes::from(built.component.clone()))
         .await;
     let prepared = prepared.map_err(|error| match error {
-        PrepareError::Proof(error) => End::Found(vec![finding(&error)]),
+        PrepareError::Proof(error) => End::Found(Reason::Proof, vec![finding(&error)]),
         PrepareError::Trial(_) => {
             stages.begin(Stage::SelfTest);
-            End::Found(vec![finding(&error)])
+            End::Found(Reason::Proof, vec![finding(&error)])
         }
         other => End::failed(&other),
     })?;
@@ -59,7 +60,7 @@ pub(super) async fn make(
         stages.begin(Stage::SelfTest);
         tested = selftest::run(&forge.runtime, &prepared, &plan.examples)
             .await
-            .map_err(End::Found)?;
+            .map_err(|found| End::Found(Reason::Examples, found))?;
         stages.end(StageState::Succeeded, Some(Detail::Tested(tested.clone())));
     }
     Ok(Made {

@@ -17,7 +17,8 @@ use self::plan::{Plan, plan};
 use self::write::write;
 use crate::build::Diagnostic;
 use crate::event::{Detail, NotPublished, Stage, StageState};
-use crate::forge::{Inner, error_chain};
+use crate::failure::{Failure, Reason};
+use crate::forge::Inner;
 use crate::model::Spend;
 use crate::publish;
 use crate::records::ForgeId;
@@ -31,17 +32,20 @@ use crate::template::NeedsParameters;
 pub(crate) enum End {
     /// The caller has to say more.
     Needs(NeedsParameters),
-    /// The source does not compile, or is not what its manifest says.
-    Found(Vec<Diagnostic>),
-    /// Anything else, in a sentence.
-    Failed(String),
+    /// The source does not compile, is not what its manifest says, or does not answer its examples.
+    Found(Reason, Vec<Diagnostic>),
+    /// Anything else.
+    Failed(Failure),
     /// Somebody cancelled it.
     Cancelled,
 }
 
 impl End {
-    pub(crate) fn failed(error: &dyn std::error::Error) -> Self {
-        Self::Failed(error_chain(error))
+    pub(crate) fn failed<E: std::error::Error + 'static>(error: &E) -> Self
+    where
+        for<'a> Reason: From<&'a E>,
+    {
+        Self::Failed(Failure::of(error))
     }
 }
 
@@ -65,12 +69,12 @@ pub(crate) async fn run(
             stages.finish(StageState::Stopped, Some(Detail::NeedsParameters(needs)));
             "needs_parameters"
         }
-        Err(End::Found(found)) => {
-            stages.finish(StageState::Failed, Some(Detail::Diagnostics(found)));
+        Err(End::Found(reason, found)) => {
+            stages.fail(reason, Detail::Diagnostics(found));
             "build_failed"
         }
-        Err(End::Failed(reason)) => {
-            stages.finish(StageState::Failed, Some(Detail::Failure(reason)));
+        Err(End::Failed(failure)) => {
+            stages.fail(failure.reason, Detail::Failure(failure.message));
             "failed"
         }
         Err(End::Cancelled) => {
@@ -178,7 +182,7 @@ async fn work(
         stages.begin(Stage::Shadow);
         shadowed = shadow::run(&forge.runtime, request, &made.prepared)
             .await
-            .map_err(End::Failed)?;
+            .map_err(|message| End::Failed(Failure::new(Reason::Shadow, message)))?;
         stages.end(
             StageState::Succeeded,
             Some(Detail::Shadow(shadowed.clone())),

@@ -6,6 +6,7 @@ use nexus_manifest::Manifest;
 
 use super::End;
 use super::write::ask_spec;
+use crate::failure::{Failure, Reason};
 use crate::forge::Inner;
 use crate::model::Spend;
 use crate::request::{Mode, Request};
@@ -61,10 +62,11 @@ pub(super) async fn plan(
         Mode::Source { source, manifest } => {
             let parsed = parse(manifest)?;
             if parsed.name != request.agent {
-                return Err(End::Failed(format!(
+                let message = format!(
                     "the manifest names the agent {}, and {} was asked for; make them the same",
                     parsed.name, request.agent
-                )));
+                );
+                return Err(End::Failed(Failure::new(Reason::Request, message)));
             }
             Ok(Plan {
                 manifest: parsed,
@@ -80,7 +82,8 @@ pub(super) async fn plan(
 }
 
 fn parse(manifest: &str) -> Result<Arc<Manifest>, End> {
-    Manifest::parse(manifest)
-        .map(Arc::new)
-        .map_err(|error| End::Failed(format!("the manifest is not valid: {}", error.to_line())))
+    Manifest::parse(manifest).map(Arc::new).map_err(|error| {
+        let message = format!("the manifest is not valid: {}", error.to_line());
+        End::Failed(Failure::new(Reason::Request, message))
+    })
 }

@@ -95,10 +95,17 @@ pub(super) async fn write(
         let used = format!("the model was used for {}", spend.used());
         stages.end(StageState::Succeeded, Some(Detail::Log(used)));
         match make(forge, request, &source, plan, stages).await {
-            Err(End::Found(found)) if turn < turns => {
+            Err(End::Found(_, found)) if turn < turns => {
                 model::ask_repair(&mut messages, &source, &found);
                 stages.end(StageState::Failed, Some(Detail::Diagnostics(found)));
                 turn += 1;
+            }
+            Err(last @ End::Found(..)) => {
+                stages.tell(Detail::Log(format!(
+                    "the model has had its {turns} turns, and was used for {}; `turns` under [model] gives it more",
+                    spend.used()
+                )));
+                return Err(last);
             }
             other => return other,
         }

@@ -1,7 +1,6 @@
 //! Changes whose caller leaves at the commit, and commits that are answered with an error and are
 //! written all the same: what answers is what the store says.
 
-
 use nexus_gate::{Filter, Page, State};
 use nexus_manifest::Digest;
 use nexus_runtime::{Change, Outcome, Publish, PublishError, let_go};

@@ -1,11 +1,12 @@
 //! What happens in a forge, and what it made.
 
 use nexus_forge::{
-    BuiltBy, Detail, Diagnostic, Event, Forged, ForgedState, Lineage, NotPublished, Shadowed,
-    Stage, StageState,
+    BuiltBy, Detail, Diagnostic, Event, Forged, ForgedState, Lineage, NotPublished, Reason,
+    Shadowed, Stage, StageState,
 };
 use nexus_manifest::Manifest;
 use nexus_proto::v1;
+use nexus_proto::v1::forge_event::FailureReason;
 
 use super::{agent, duration, permission_diff, permissions, timestamp};
 
@@ -36,6 +37,33 @@ pub(crate) fn forge_event(forge: &str, event: &Event) -> v1::ForgeEvent {
         duration: event.duration.map(duration),
         detail: event.detail.as_ref().map(detail),
         forge: forge.to_owned(),
+        failure_reason: event
+            .failed
+            .map_or(FailureReason::Unspecified, failed)
+            .into(),
+    }
+}
+
+fn failed(reason: Reason) -> FailureReason {
+    match reason {
+        Reason::Request => FailureReason::Request,
+        Reason::ModelUnavailable => FailureReason::ModelUnavailable,
+        Reason::ModelBusy => FailureReason::ModelBusy,
+        Reason::ModelRefused => FailureReason::ModelRefused,
+        Reason::ModelTimeout => FailureReason::ModelTimeout,
+        Reason::ModelAnswer => FailureReason::ModelAnswer,
+        Reason::ModelBudget => FailureReason::ModelBudget,
+        Reason::Compile => FailureReason::Compile,
+        Reason::CompileLimit => FailureReason::CompileLimit,
+        Reason::CompileUnavailable => FailureReason::CompileUnavailable,
+        Reason::Proof => FailureReason::Proof,
+        Reason::Examples => FailureReason::Examples,
+        Reason::Shadow => FailureReason::Shadow,
+        Reason::Denied => FailureReason::Denied,
+        Reason::Forbidden => FailureReason::Forbidden,
+        Reason::Expired => FailureReason::Expired,
+        Reason::Stale => FailureReason::Stale,
+        Reason::Host => FailureReason::Host,
     }
 }
 

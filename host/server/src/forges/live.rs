@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nexus_forge::{ForgeId, Stop};
 use nexus_proto::v1;
 use nexus_proto::v1::forge::State;
-use nexus_proto::v1::forge_event::{Detail, State as StageState};
+use nexus_proto::v1::forge_event::{Detail, FailureReason, State as StageState};
 use nexus_proto::v1::not_published::Reason;
 use nexus_store::Store;
 use tokio::sync::watch;
@@ -112,7 +112,8 @@ impl Live {
     pub(super) async fn tell_failed(&self, store: &dyn Store) -> bool {
         let mut forge = self.forge();
         let words = "the host failed at this forge; its log says why".to_owned();
-        let event = last_event(&forge, StageState::Failed, Some(Detail::Failure(words)));
+        let mut event = last_event(&forge, StageState::Failed, Some(Detail::Failure(words)));
+        event.set_failure_reason(FailureReason::Host);
         end(&mut forge, State::Failed, event.clone());
         self.keep(store, forge, vec![event]).await
     }
@@ -159,6 +160,7 @@ pub(super) fn last_event(
         duration: None,
         detail,
         forge: forge.name.clone(),
+        failure_reason: FailureReason::Unspecified.into(),
     }
 }
 
