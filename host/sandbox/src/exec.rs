@@ -4,6 +4,7 @@ use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
+use crate::guard::{self, GUARD};
 use crate::spec::{Means, Spec};
 use crate::{bubblewrap, confine, seccomp};
 
@@ -19,6 +20,10 @@ pub(crate) const MESSAGE: &str = "nexus-sandbox: ";
 /// the process becomes the program, or it ends with a message for the host.
 pub fn exec_main() -> ! {
     let message = match std::env::args().nth(2) {
+        Some(text) if text == GUARD => {
+            guard::watch(std::io::stdin().lock());
+            std::process::exit(0);
+        }
         Some(text) => match serde_json::from_str(&text) {
             Ok(spec) => become_program(&spec),
             Err(error) => format!("read the job: {error}"),

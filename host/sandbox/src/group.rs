@@ -7,6 +7,8 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::guard::Guard;
+
 /// A started helper and all processes that come of it.
 pub(crate) struct Group {
     pub(crate) child: Child,
@@ -63,6 +65,9 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.kill();
+        if let (Some(leader), Some(starter)) = (self.leader, STARTER.get()) {
+            let _ = starter.send(Order::Ended(leader));
+        }
     }
 }
 
@@ -70,7 +75,18 @@ impl Drop for Group {
 const LOOKS: u32 = 100;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
-type Order = (Command, Handle, oneshot::Sender<std::io::Result<Group>>);
+/// The thread that starts every job of this process.
+static STARTER: OnceLock<mpsc::UnboundedSender<Order>> = OnceLock::new();
+
+enum Order {
+    Start(
+        Box<Command>,
+        Handle,
+        oneshot::Sender<std::io::Result<Group>>,
+    ),
+    /// Nothing is left of this group.
+    Ended(Pid),
+}
 
 /// Starts the process from a thread that lives as long as the host does.
 ///
@@ -78,7 +94,6 @@ type Order = (Command, Handle, oneshot::Sender<std::io::Result<Group>>);
 /// parent is the thread that started it: a worker thread that a runtime retires
 /// would take a healthy job along.
 async fn spawn(command: Command) -> std::io::Result<Group> {
-    static STARTER: OnceLock<mpsc::UnboundedSender<Order>> = OnceLock::new();
     let starter = match STARTER.get() {
         Some(starter) => starter,
         None => {
@@ -89,7 +104,7 @@ async fn spawn(command: Command) -> std::io::Result<Group> {
     let (answer, answered) = oneshot::channel();
     let gone = || std::io::Error::other("the thread that starts sandboxed programs has ended");
     starter
-        .send((command, Handle::current(), answer))
+        .send(Order::Start(Box::new(command), Handle::current(), answer))
         .map_err(|_| gone())?;
     answered.await.map_err(|_| gone())?
 }
@@ -99,10 +114,21 @@ fn start_starter() -> std::io::Result<mpsc::UnboundedSender<Order>> {
     std::thread::Builder::new()
         .name("sandbox-starter".to_owned())
         .spawn(move || {
-            while let Some((mut command, runtime, answer)) = queue.blocking_recv() {
-                let _context = runtime.enter();
-                // Whoever asked may be gone; the group is then killed on drop.
-                let _ = answer.send(command.spawn().map(Group::of));
+            let mut guard = Guard::default();
+            while let Some(order) = queue.blocking_recv() {
+                match order {
+                    Order::Start(mut command, runtime, answer) => {
+                        let _context = runtime.enter();
+                        let started = command.spawn().map(Group::of);
+                        if let Ok(Some(leader)) = started.as_ref().map(|group| group.leader) {
+                            let helper = command.as_std().get_program();
+                            guard.begun(helper, leader.as_raw_nonzero().get());
+                        }
+                        // Whoever asked may be gone; the group is then killed on drop.
+                        let _ = answer.send(started);
+                    }
+                    Order::Ended(leader) => guard.ended(leader.as_raw_nonzero().get()),
+                }
             }
         })?;
     Ok(orders)

@@ -25,6 +25,7 @@ mod confine;
 mod error;
 mod exec;
 mod group;
+mod guard;
 mod job;
 mod libraries;
 mod probe;

@@ -152,6 +152,28 @@ async fn leaves_no_process_behind_a_program_that_ended() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_killed_takes_what_its_jobs_have_started_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let pid_file = directory.path().join("pid");
+    // The shell dies with its host; what it has started is nobody's child then.
+    let script = "sleep 100000 & echo $! > pid.new; mv pid.new pid; wait";
+    let mut host = std::process::Command::new(env!("CARGO_BIN_EXE_nexus-sandbox-helper"))
+        .arg("host")
+        .arg(directory.path())
+        .arg(script)
+        .spawn()
+        .unwrap();
+    while !pid_file.exists() {
+        assert!(host.try_wait().unwrap().is_none(), "the host has ended");
+        tokio::task::yield_now().await;
+    }
+    host.kill().unwrap();
+    host.wait().unwrap();
+    let pid = std::fs::read_to_string(pid_file).unwrap();
+    assert!(ended(pid.trim()).await);
+}
+
+#[tokio::test]
 async fn a_dropped_job_is_killed() {
     let directory = tempfile::tempdir().unwrap();
     let pid_file = directory.path().join("pid");

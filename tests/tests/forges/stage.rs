@@ -199,8 +199,8 @@ pub(crate) fn processes(data: &Path) -> anyhow::Result<Vec<String>> {
     Ok(found)
 }
 
-/// Returns when no process works there any more. A compiler dies with its host; a linker that it had
-/// started is a process of its own, which ends its piece of work.
+/// Returns when no process works there any more. A compiler dies with its host; the guard then kills
+/// the linker that it had started.
 pub(crate) fn until_none_works(data: &Path) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
