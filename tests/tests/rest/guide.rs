@@ -227,6 +227,18 @@ async fn what_cannot_be_created_is_told_as_the_guide_tells_it() -> anyhow::Resul
         skeleton["note"].as_str().unwrap().contains("origin, path"),
         "{skeleton:#}"
     );
+    // Where nothing compiles there is not even that.
+    let bare = "[forge]\nrustc = \"/nonexistent/rustc\"\n";
+    let bare = Host::builder().config(bare).start()?;
+    let none = Http::operator(&bare)
+        .post("/api/v1/forge/create", &create)
+        .await?
+        .good()?;
+    assert_eq!(none["success"], false, "{none:#}");
+    assert_eq!(none["failure_reason"], "FAILURE_REASON_COMPILE_UNAVAILABLE");
+    let told = |key: &str| none[key].as_str().unwrap_or_default();
+    assert!(told("note").starts_with("A skeleton was to"), "{none:#}");
+    assert!(told("forge").starts_with("forges/"), "{none:#}");
 
     for (path, body, reason) in [
         (

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use nexus_proto::v1;
-use nexus_proto::v1::forge_event::{Detail, Stage, State};
+use nexus_proto::v1::forge_event::{Detail, FailureReason, Stage, State};
 use nexus_proto::v1::not_published::Reason;
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -75,7 +75,13 @@ pub(super) async fn create<S: Stack>(
         (told, headers) = forge(stack, sender, async move { Ok(source) }).await?;
     }
     let mut value = told.answer(&skill);
-    if let Some(note) = note {
+    if let Some(why) = note {
+        let note = match value["success"] == true {
+            true => {
+                format!("This skill is a skeleton: it checks its input and answers with it. {why}")
+            }
+            false => format!("A skeleton was to take its place. {why}"),
+        };
         value["note"] = note.into();
     }
     Ok((value, headers))
@@ -111,8 +117,7 @@ fn lacking(needs: &v1::NeedsParameters) -> String {
         }
     };
     format!(
-        "This skill is a skeleton: it checks its input and answers with it. The host has no model, and {why}. \
-         Send `template` and `set`, or give the host a model under [model]."
+        "The host has no model, and {why}. Send `template` and `set`, or give the host a model under [model]."
     )
 }
 
@@ -188,6 +193,7 @@ impl Told {
             "hot_reloaded": false,
             "compilation_time_ms": self.compiling,
             "load_time_ms": self.whole,
+            "forge": self.last.as_ref().map(|event| event.forge.as_str()),
         });
         let message = match self.detail() {
             Some(Detail::Published(_)) => {
@@ -209,11 +215,16 @@ impl Told {
             ),
             other => {
                 value["success"] = false.into();
+                let reason = self.last.as_ref().map(v1::ForgeEvent::failure_reason);
+                if let Some(reason) = reason.filter(|reason| *reason != FailureReason::Unspecified)
+                {
+                    value["failure_reason"] = reason.as_str_name().into();
+                }
                 value["cargo_stderr"] = self.diagnostics.join("\n").into();
                 if let Some(Detail::NeedsParameters(needs)) = other {
                     value["needs_parameters"] = needed(needs);
                 }
-                failure(name, other)
+                failure(name, other, self.compiled)
             }
         };
         value["message"] = message.into();
@@ -221,8 +232,11 @@ impl Told {
     }
 }
 
-fn failure(name: &str, detail: Option<&Detail>) -> String {
+fn failure(name: &str, detail: Option<&Detail>, compiled: bool) -> String {
     match detail {
+        Some(Detail::Diagnostics(_)) if compiled => {
+            format!("Skill '{name}' does not pass its checks; `cargo_stderr` says why.")
+        }
         Some(Detail::Diagnostics(_)) => {
             format!("Skill '{name}' does not compile; `cargo_stderr` says why.")
         }
