@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests that do more where there is time for it, with NEXUS_SOAK=1 and a bound on the whole:
 # NEXUS_SOAK_SECONDS, an hour if unset. Arguments name the test targets to run; none runs every target
-# whose source asks for an amount.
+# whose source asks for an amount, and the tests of single crates that do.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,6 +27,11 @@ NEXUS_TEST_BINARY=${NEXUS_TEST_BINARY:-${CARGO_TARGET_DIR:-$PWD/target}/debug/ne
 export NEXUS_TEST_BINARY NEXUS_SOAK=1
 status=0
 timeout "$seconds" "$cargo" test --workspace --locked --no-fail-fast "${arguments[@]}" || status=$?
+if [ "$#" -eq 0 ] && [ "$status" -eq 0 ]; then
+  # A million seals of the vault, and ten thousand answers of a name server that changes its mind.
+  timeout "$seconds" "$cargo" test --workspace --locked --no-fail-fast --lib --test effects -- \
+    nonces_do_not_repeat rebinding:: || status=$?
+fi
 if [ "$status" -eq 124 ]; then
   printf 'soak: stopped after %s s; NEXUS_SOAK_SECONDS gives it more\n' "$seconds" >&2
 fi
