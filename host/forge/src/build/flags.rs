@@ -9,7 +9,9 @@ pub(crate) const FLAGS: &[&str] = &[
     "--error-format=json",
     "-Cpanic=abort",
     "-Copt-level=s",
-    "-Ccodegen-units=2",
+    // On two cores a third faster than 2 units, of which one is always the larger by far; the component
+    // grows by 2 %.
+    "-Ccodegen-units=4",
     "-Clto=off",
     "-Cembed-bitcode=no",
     "-Cstrip=symbols",
