@@ -44,14 +44,22 @@ struct Entry {
     value: Value,
 }
 
-/// Reads an example from a JSON file.
-pub(crate) fn read(file: &Path) -> anyhow::Result<ForgeExample> {
+/// Reads the example in a JSON file, or the list of them.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Vec<ForgeExample>> {
     let text = std::fs::read_to_string(file)
         .with_context(|| format!("failed to read {}", file.display()))?;
-    let example: Example = serde_json::from_str(&text)
-        .with_context(|| format!("failed to read the example in {}", file.display()))?;
+    let examples = match text.trim_start().starts_with('[') {
+        true => serde_json::from_str(&text),
+        false => serde_json::from_str(&text).map(|example| vec![example]),
+    };
+    let examples: Vec<Example> =
+        examples.with_context(|| format!("failed to read the examples in {}", file.display()))?;
+    Ok(examples.into_iter().map(example).collect())
+}
+
+fn example(example: Example) -> ForgeExample {
     let json = |value: Option<Value>| value.map(|value| value.to_string()).unwrap_or_default();
-    Ok(ForgeExample {
+    ForgeExample {
         input: example.input.to_string(),
         output: json(example.output),
         output_schema: json(example.output_schema),
@@ -80,12 +88,37 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<ForgeExample> {
                 value: plain(entry.value).into_bytes(),
             })
             .collect(),
-    })
+    }
 }
 
 fn plain(value: Value) -> String {
     match value {
         Value::String(text) => text,
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inputs(text: &str) -> anyhow::Result<Vec<String>> {
+        let directory = tempfile::tempdir()?;
+        let file = directory.path().join("examples.json");
+        std::fs::write(&file, text)?;
+        let read = read(&file)?;
+        Ok(read.into_iter().map(|example| example.input).collect())
+    }
+
+    #[test]
+    fn a_file_holds_one_example_or_a_list() {
+        let one = inputs("{ \"input\": { \"a\": 1 } }").expect("an example");
+        assert_eq!(one, ["{\"a\":1}"]);
+        let two = inputs(" [{ \"input\": 1 }, { \"input\": null, \"output\": 2 }]");
+        assert_eq!(two.expect("examples"), ["1", "null"]);
+        for wrong in ["[{ \"output\": 1 }]", "{ \"input\": 1, \"more\": 2 }", "7"] {
+            let error = inputs(wrong).expect_err(wrong);
+            assert!(format!("{error:#}").contains("examples.json"), "{error:#}");
+        }
     }
 }

@@ -268,7 +268,8 @@ fn request(arguments: ForgeWhat) -> anyhow::Result<ForgeAgentRequest> {
             .examples
             .iter()
             .map(|file| examples::read(file))
-            .collect::<anyhow::Result<_>>()?,
+            .collect::<anyhow::Result<Vec<_>>>()?
+            .concat(),
         builder: match (arguments.compile, arguments.remote) {
             (true, _) => ForgeBuilder::Local,
             (_, true) => ForgeBuilder::Remote,

@@ -125,7 +125,8 @@ pub(crate) struct ForgeWhat {
     /// Forge from this Rust source
     #[arg(long, value_name = "FILE", requires = "manifest")]
     pub(crate) source: Option<PathBuf>,
-    /// Publish only if the agent answers the examples in this JSON file as it says (repeatable)
+    /// Publish only if the agent answers the example in this JSON file, or each in its list, as it
+    /// says (repeatable)
     #[arg(long = "example", value_name = "FILE")]
     pub(crate) examples: Vec<PathBuf>,
     /// Run it with this JSON input before it is published, with real reads and planned writes, and
