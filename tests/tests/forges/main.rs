@@ -11,6 +11,7 @@ mod killed;
 mod modelled;
 mod refused;
 mod reviewed;
+mod secrets;
 mod shadowed;
 mod stage;
 mod tried;

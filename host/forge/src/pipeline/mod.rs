@@ -4,6 +4,7 @@ mod component;
 mod lineage;
 mod make;
 mod plan;
+mod secrets;
 mod write;
 
 use std::time::Instant;
@@ -153,6 +154,9 @@ async fn work(
         stages.tell(Detail::Log(told));
     }
     let (manifest, runtime) = (&plan.manifest, &forge.runtime);
+    for missing in secrets::missing(&runtime.services().vault, manifest).await {
+        stages.tell(Detail::Log(missing));
+    }
     let succession = runtime.succession(manifest, &request.principal, request.root);
     let weighed = if let Some(owner) = succession.owner {
         format!(
