@@ -188,6 +188,8 @@ impl AgentService for Agents {
             )),
             from_schedule: schedule(&before).unwrap_or_default(),
             to_schedule: schedule(&after).unwrap_or_default(),
+            from_config: serde_json::Value::from(before.config.clone()).to_string(),
+            to_config: serde_json::Value::from(after.config.clone()).to_string(),
             from: Some(convert::generation(&from, &before, live.number)),
             to: Some(convert::generation(&to, &after, live.number)),
         }))

@@ -1,9 +1,11 @@
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use nexus_proto::v1::{
     Agent, DeployAgentResponse, Generation, GenerationDiff, Permission, PermissionDiff,
     deploy_agent_response,
 };
+use serde_json::{Map, Value};
 
 use crate::cli::text::{Table, fields, id, line, time, word};
 
@@ -119,6 +121,30 @@ pub(crate) fn diff(diff: &GenerationDiff) -> String {
         );
     }
     text.push_str(&permission_diff(diff.permission_diff.as_ref()));
+    text.push_str(&config_diff(&diff.from_config, &diff.to_config));
+    text
+}
+
+/// The members of the config that are new, gone or changed.
+fn config_diff(from: &str, to: &str) -> String {
+    let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
+    let (from, to) = (read(from), read(to));
+    let names: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
+    let mut text = String::new();
+    for name in names {
+        let shown = |value: &Value| line(&value.to_string());
+        let (before, after) = (from.get(name).map(shown), to.get(name).map(shown));
+        let change = match (before, after) {
+            (Some(before), None) => format!("- config {} = {before}", line(name)),
+            (None, Some(after)) => format!("+ config {} = {after}", line(name)),
+            (Some(before), Some(after)) if before != after => {
+                format!("~ config {} = {before}\n    {after}", line(name))
+            }
+            _ => continue,
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {change}");
+    }
     text
 }
 
@@ -207,5 +233,14 @@ mod tests {
             assert!(!text.lines().any(|line| line.starts_with("owner: root")));
             assert!(!text.lines().any(|line| line == "  no permissions"));
         }
+    }
+
+    #[test]
+    fn a_diff_tells_what_became_of_the_config() {
+        let from = r#"{"base":"https://a.example","gone":1,"same":true}"#;
+        let to = r#"{"base":"https://b.example","new":["\u001b"],"same":true}"#;
+        let expected = "  ~ config base = \"https://a.example\"\n    \"https://b.example\"\n  - config gone = 1\n  + config new = [\"\\u001b\"]\n";
+        assert_eq!(config_diff(from, to), expected);
+        assert_eq!(config_diff(from, from), "");
     }
 }
