@@ -1,5 +1,6 @@
 //! What an agent may ask the host for.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -230,6 +231,17 @@ impl fmt::Display for Class {
     }
 }
 
+/// A text of the author's as one word of a permission's line: as it is if it can't be taken for more than
+/// that, and otherwise in quotes, with whatever does not print made visible. Different texts are different
+/// words.
+fn token(text: &str) -> Cow<'_, str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/_-.~".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(format!("{text:?}")),
+    }
+}
+
 impl fmt::Display for Permission {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -243,12 +255,9 @@ impl fmt::Display for Permission {
                     http.paths.join(", ")
                 )?;
                 for rule in &http.reads {
-                    write!(
-                        f,
-                        "; reads where {} is {}",
-                        rule.pointer,
-                        rule.values.join(" or ")
-                    )?;
+                    let values: Vec<_> = rule.values.iter().map(|value| token(value)).collect();
+                    let pointer = token(&rule.pointer);
+                    write!(f, "; reads where {pointer} is {}", values.join(" or "))?;
                 }
                 raised(f, http.class, "all of it")
             }
@@ -308,6 +317,34 @@ mod tests {
             assert!(!allows(bad), "{bad}");
         }
         assert!(!permission.allows(Method::Delete, &"/v1".parse().expect("target")));
+    }
+
+    #[test]
+    fn what_counts_as_a_read_stays_one_line_that_is_its_own() {
+        let line = |pointer: &str, values: &[&str]| {
+            let rule = ReadRule {
+                pointer: pointer.to_owned(),
+                values: values.iter().map(|&value| value.to_owned()).collect(),
+            };
+            Permission::Http(permission(&["/v1"], vec![rule])).to_string()
+        };
+        let plain = line("/method", &["eth_call", "eth_getBalance"]);
+        assert!(plain.ends_with("; reads where /method is eth_call or eth_getBalance"));
+        let lines = [
+            plain,
+            line("/method", &["eth_call or eth_getBalance"]),
+            line("/method", &["\"eth_call\" or eth_getBalance"]),
+            line(
+                "/method is eth_call or eth_getBalance; reads where /x",
+                &["y"],
+            ),
+            line("/m\thod", &["a\npeer mallory", "\u{202e}b", "\u{9b}", ""]),
+        ];
+        for (at, line) in lines.iter().enumerate() {
+            assert!(!line.contains(char::is_control), "{line:?}");
+            assert!(!line.contains('\u{202e}'), "{line:?}");
+            assert!(!lines[..at].contains(line), "{line}");
+        }
     }
 
     #[test]
