@@ -119,10 +119,10 @@ fn start_starter() -> std::io::Result<mpsc::UnboundedSender<Order>> {
                 match order {
                     Order::Start(mut command, runtime, answer) => {
                         let _context = runtime.enter();
+                        guard.ready(command.as_std().get_program());
                         let started = command.spawn().map(Group::of);
                         if let Ok(Some(leader)) = started.as_ref().map(|group| group.leader) {
-                            let helper = command.as_std().get_program();
-                            guard.begun(helper, leader.as_raw_nonzero().get());
+                            guard.begun(leader.as_raw_nonzero().get());
                         }
                         // Whoever asked may be gone; the group is then killed on drop.
                         let _ = answer.send(started);

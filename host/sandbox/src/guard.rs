@@ -26,33 +26,48 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    /// A group has begun.
-    pub(crate) fn begun(&mut self, helper: &OsStr, leader: i32) {
-        self.groups.insert(leader);
-        if self.tell(&format!("+{leader}\n")).is_err() {
-            // There is none yet, or somebody killed it.
-            self.process = start(helper).ok();
-            let all: String = self.groups.iter().map(|it| format!("+{it}\n")).collect();
-            if self.tell(&all).is_err() {
-                // The job itself still dies with the host.
-                self.process = None;
-            }
+    /// Sees to it that there is a guard: the first, or another one for one that was killed.
+    pub(crate) fn ready(&mut self, helper: &OsStr) {
+        if self.process.as_mut().is_some_and(runs) {
+            return;
         }
+        self.process = match start(helper) {
+            Ok(process) => Some(process),
+            Err(error) => {
+                // The first process of a job still dies with the host.
+                tracing::warn!(%error, "nothing kills what a compiler has started, should the host be killed");
+                None
+            }
+        };
+        let all: String = self.groups.iter().map(|it| format!("+{it}\n")).collect();
+        self.tell(&all);
+    }
+
+    /// A group has begun.
+    pub(crate) fn begun(&mut self, leader: i32) {
+        self.groups.insert(leader);
+        self.tell(&format!("+{leader}\n"));
     }
 
     /// Nothing is left of a group.
     pub(crate) fn ended(&mut self, leader: i32) {
         if self.groups.remove(&leader) {
-            // Whoever is not there guards nothing.
-            let _ = self.tell(&format!("-{leader}\n"));
+            self.tell(&format!("-{leader}\n"));
         }
     }
 
-    fn tell(&mut self, text: &str) -> std::io::Result<()> {
+    fn tell(&mut self, text: &str) {
         let pipe = self.process.as_mut().and_then(|it| it.stdin.as_mut());
-        let pipe = pipe.ok_or(std::io::ErrorKind::NotConnected)?;
-        pipe.write_all(text.as_bytes())
+        if let Some(pipe) = pipe {
+            // One that was killed is told everything anew once it is replaced.
+            let _ = pipe.write_all(text.as_bytes());
+        }
     }
+}
+
+/// Whether a process has not ended; one that has is collected.
+fn runs(process: &mut Child) -> bool {
+    matches!(process.try_wait(), Ok(None))
 }
 
 fn start(helper: &OsStr) -> std::io::Result<Child> {
@@ -78,9 +93,18 @@ pub(crate) fn watch(told: impl BufRead) {
 }
 
 /// The groups that had begun and not ended when the host fell silent.
-fn left(told: impl BufRead) -> BTreeSet<i32> {
+fn left(mut told: impl BufRead) -> BTreeSet<i32> {
     let mut groups = BTreeSet::new();
-    for line in told.lines().map_while(Result::ok) {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if !matches!(told.read_line(&mut line), Ok(1..)) {
+            return groups;
+        }
+        // What was cut off names somebody else.
+        let Some(line) = line.strip_suffix('\n') else {
+            return groups;
+        };
         let leader = |text: &str| text.parse::<i32>().ok().filter(|leader| *leader > 1);
         if let Some(leader) = line.strip_prefix('+').and_then(leader) {
             groups.insert(leader);
@@ -88,7 +112,6 @@ fn left(told: impl BufRead) -> BTreeSet<i32> {
             groups.remove(&leader);
         }
     }
-    groups
 }
 
 #[cfg(test)]
@@ -98,7 +121,11 @@ mod tests {
     #[test]
     fn only_what_runs_is_left_to_kill() {
         // Group 1 is never a job's, and a line that was cut off says nothing.
-        let told = "+17\n+18\n-17\n+1\n+-1\n+0\nnonsense\n+19\n-1";
-        assert_eq!(left(told.as_bytes()), BTreeSet::from([18, 19]));
+        let told = "+17\n+18\n-17\n+1\n+-1\n+0\nnonsense\n+19\n";
+        let running = BTreeSet::from([18, 19]);
+        assert_eq!(left(told.as_bytes()), running);
+        for cut in ["+12", "-1", "-19", "+"] {
+            assert_eq!(left(format!("{told}{cut}").as_bytes()), running, "{cut}");
+        }
     }
 }

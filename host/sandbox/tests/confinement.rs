@@ -155,8 +155,9 @@ async fn leaves_no_process_behind_a_program_that_ended() {
 async fn a_host_that_is_killed_takes_what_its_jobs_have_started_along() {
     let directory = tempfile::tempdir().unwrap();
     let pid_file = directory.path().join("pid");
-    // The shell dies with its host; what it has started is nobody's child then.
-    let script = "sleep 100000 & echo $! > pid.new; mv pid.new pid; wait";
+    // The shell dies with its host; what it has started is nobody's child then. Its input ends once the
+    // host follows the job, guard and all.
+    let script = "read begin; sleep 100000 & echo $! > pid.new; mv pid.new pid; wait";
     let mut host = std::process::Command::new(env!("CARGO_BIN_EXE_nexus-sandbox-helper"))
         .arg("host")
         .arg(directory.path())
