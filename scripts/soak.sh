@@ -21,16 +21,26 @@ for target in "${targets[@]}"; do
 done
 printf 'soak: %s, at most %s s\n' "${targets[*]}" "$seconds"
 
+# The tests of single crates: a million seals of the vault, and ten thousand answers of a name server that
+# changes its mind.
+crates=(--lib --test effects)
+names=(nonces_do_not_repeat rebinding::)
+
 "$cargo" build --workspace --locked --bins
 "$cargo" test --workspace --locked --no-run "${arguments[@]}"
+if [ "$#" -eq 0 ]; then
+  "$cargo" test --workspace --locked --no-run "${crates[@]}"
+fi
 NEXUS_TEST_BINARY=${NEXUS_TEST_BINARY:-${CARGO_TARGET_DIR:-$PWD/target}/debug/nexus}
 export NEXUS_TEST_BINARY NEXUS_SOAK=1
+end=$((SECONDS + seconds))
 status=0
-timeout "$seconds" "$cargo" test --workspace --locked --no-fail-fast "${arguments[@]}" || status=$?
+within() {  # within COMMAND...: in what is left of the time
+  timeout "$((end > SECONDS ? end - SECONDS : 1))" "$@" || status=$?
+}
+within "$cargo" test --workspace --locked --no-fail-fast "${arguments[@]}"
 if [ "$#" -eq 0 ] && [ "$status" -eq 0 ]; then
-  # A million seals of the vault, and ten thousand answers of a name server that changes its mind.
-  timeout "$seconds" "$cargo" test --workspace --locked --no-fail-fast --lib --test effects -- \
-    nonces_do_not_repeat rebinding:: || status=$?
+  within "$cargo" test --workspace --locked --no-fail-fast "${crates[@]}" -- "${names[@]}"
 fi
 if [ "$status" -eq 124 ]; then
   printf 'soak: stopped after %s s; NEXUS_SOAK_SECONDS gives it more\n' "$seconds" >&2
