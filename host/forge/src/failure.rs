@@ -34,8 +34,7 @@ pub enum Reason {
     ModelTimeout,
     /// What the endpoint sent is no answer, broke off, or is no specification.
     ModelAnswer,
-    /// The forge has used up its turns, its tokens, its money or its time with the model, or its
-    /// principal has.
+    /// The forge has used up its tokens, its money or its time with the model, or its principal has.
     ModelBudget,
     /// The compiler refused the source.
     Compile,
@@ -51,7 +50,8 @@ pub enum Reason {
     Shadow,
     /// A person said no.
     Denied,
-    /// Policy or the deny floor rules the agent out, or a person would have to be asked and can't be.
+    /// Policy, the deny floor or the emergency lock rules it out, or a person would have to be asked and
+    /// can't be: nobody is there, or the agent has asked too often.
     Forbidden,
     /// Nobody decided in time.
     Expired,
@@ -79,8 +79,11 @@ impl Failure {
 }
 
 impl From<&template::Error> for Reason {
-    fn from(_: &template::Error) -> Self {
-        Self::Request
+    fn from(error: &template::Error) -> Self {
+        match error {
+            template::Error::Broken { .. } => Self::Host,
+            _ => Self::Request,
+        }
     }
 }
 
@@ -115,6 +118,11 @@ impl From<&build::Error> for Reason {
             Error::Rejected(_) => Self::Compile,
             Error::Exhausted { .. } | Error::ComponentTooLarge { .. } => Self::CompileLimit,
             Error::NotAnAgent(_) => Self::Proof,
+            Error::Remote(RemoteError::Refused { reason, .. })
+                if ["BUILD_LIMIT", "COMPONENT_TOO_LARGE"].contains(&reason.as_str()) =>
+            {
+                Self::CompileLimit
+            }
             // Nothing that it sent is used.
             Error::Remote(RemoteError::OtherDigest { .. } | RemoteError::OtherManifest { .. }) => {
                 Self::Proof
@@ -175,7 +183,9 @@ impl From<&PublishError> for Reason {
             | PublishError::OtherComponent => Self::Stale,
             PublishError::NotPermitted(StartError::Expired) => Self::Expired,
             PublishError::NotPermitted(StartError::Forbidden(_)) => Self::Forbidden,
-            PublishError::NotPermitted(StartError::Unavailable(_)) => Self::Host,
+            PublishError::NotPermitted(
+                StartError::Unavailable(_) | StartError::TooLarge(_) | StartError::NotARead,
+            ) => Self::Host,
             PublishError::NotPermitted(_) => Self::Stale,
             PublishError::Locked(_) => Self::Forbidden,
             _ => Self::Host,

@@ -142,7 +142,8 @@ fn key(source: ModelKey) -> anyhow::Result<Key> {
     match source {
         ModelKey::Vault(name) => Ok(Key::Vault(name)),
         ModelKey::Environment(name) => {
-            let value = std::env::var(&name).with_context(|| {
+            let value = std::env::var(&name).ok().filter(|value| !value.is_empty());
+            let value = value.with_context(|| {
                 format!("[model] names the variable {name} for the API key, and it is not set")
             })?;
             Ok(Key::Value(value.into()))

@@ -116,7 +116,12 @@ async fn doctor_asks_the_model_s_endpoint_whether_it_has_the_model() -> anyhow::
         ),
         (at("/keyed"), "small", "failed", "wants a key (401)"),
         (at("/broken"), "small", "failed", "answers 502"),
-        (at("/v1"), "small", "ok", "lists no models"),
+        (
+            at("/v1"),
+            "small",
+            "note",
+            "status 404 at /models); look at base_url",
+        ),
         (gone.to_owned(), "small", "failed", "ask the model"),
     ] {
         let config = format!("[model]\nbase_url = {base:?}\nmodel = {model:?}\n");

@@ -53,13 +53,16 @@ async fn a_secret_that_the_vault_lacks_is_told_with_the_command_that_sets_it() -
     assert!(lines[0].contains("has no secret `hook`"), "{lines:?}");
     assert!(lines[0].contains(command), "{lines:?}");
 
+    // What the vault holds is not told to who may only forge.
+    let mut bob = host.client("bob", v1::Role::Forger).await?;
+    assert_eq!(told(&mut bob).await?, (Vec::new(), State::Succeeded));
+
     set(&mut client, "https://other.example.com").await?;
     let (lines, _) = told(&mut client).await?;
     let closed = "may not go to https://hooks.example.com";
-    assert!(
-        lines[0].contains(closed) && lines[0].contains(command),
-        "{lines:?}"
-    );
+    assert!(lines[0].contains(closed), "{lines:?}");
+    // To set it anew would take it from the agents that have it.
+    assert!(!lines[0].contains("vault set"), "{lines:?}");
 
     set(&mut client, "https://hooks.example.com").await?;
     assert_eq!(told(&mut client).await?.0, [""; 0]);

@@ -43,6 +43,8 @@ pub enum RemoteError {
         host: String,
         /// The status of HTTP, or of gRPC if the stream had begun.
         status: i64,
+        /// The reason of its error, such as `BUILD_LIMIT`; empty if it gave none.
+        reason: String,
         /// In its own words, cut.
         message: String,
     },
@@ -317,6 +319,7 @@ impl Remote {
                 .as_i64()
                 .filter(|_| status == 0)
                 .unwrap_or(status),
+            reason: cut(reason(&said)),
             message: cut(said["message"].as_str().unwrap_or(text)),
         }
     }
@@ -327,6 +330,13 @@ impl Remote {
             what: cut(&what),
         }
     }
+}
+
+/// The reason in a `google.rpc.Status`.
+fn reason(status: &Value) -> &str {
+    let details = status["details"].as_array().into_iter().flatten();
+    let mut reasons = details.filter_map(|detail| detail["reason"].as_str());
+    reasons.next().unwrap_or_default()
 }
 
 fn finding(found: Finding) -> Diagnostic {

@@ -89,8 +89,9 @@ fn later(after: Option<Duration>) -> String {
     })
 }
 
-/// What to look at in the configuration.
-fn hint(status: u16) -> &'static str {
+/// What to look at in the configuration when an endpoint answers with this status; empty if it tells
+/// nothing of that.
+pub fn hint(status: u16) -> &'static str {
     match status {
         401 | 403 => "; look at the key under [model]",
         404 | 405 => {

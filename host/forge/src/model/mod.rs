@@ -21,7 +21,7 @@ mod takes;
 pub(crate) use answer::code;
 pub use client::{Client, Message, Models, Said};
 pub use config::{Bound, Bounds, Config, Key, Price, Profile};
-pub use error::Error;
+pub use error::{Error, hint};
 pub use probe::{Probe, probe};
 pub(crate) use prompt::{ask_code, ask_repair, ask_spec, ask_spec_again, spec_format};
 pub(crate) use spec::{declares, manifest};

@@ -154,8 +154,11 @@ async fn work(
         stages.tell(Detail::Log(told));
     }
     let (manifest, runtime) = (&plan.manifest, &forge.runtime);
-    for missing in secrets::missing(&runtime.services().vault, manifest).await {
-        stages.tell(Detail::Log(missing));
+    // What is in the vault is not for whoever may only forge.
+    if request.decides {
+        for missing in secrets::missing(&runtime.services().vault, manifest).await {
+            stages.tell(Detail::Log(missing));
+        }
     }
     let succession = runtime.succession(manifest, &request.principal, request.root);
     let weighed = if let Some(owner) = succession.owner {

@@ -71,7 +71,7 @@ impl ApprovalService for Approvals {
             .map_err(|error| Fault::internal(&error))?;
         let approval = found.ok_or_else(|| unknown(&id))?;
         let company = self.gate.company(&approval);
-        let lineage = self.lineage(&approval).await?;
+        let lineage = self.lineage(&approval).await;
         Ok(Response::new(v1::Approval {
             lineage: lineage.as_ref().map(convert::lineage),
             ..convert::whole_approval(&approval, company)
@@ -172,16 +172,20 @@ impl ApprovalService for Approvals {
 impl Approvals {
     /// Where the component comes from that a person is asked to publish. Only that whose source is the
     /// one that the question names.
-    async fn lineage(&self, approval: &Approval) -> Result<Option<Lineage>, Status> {
+    async fn lineage(&self, approval: &Approval) -> Option<Lineage> {
         if approval.kind != ActionKind::Publish {
-            return Ok(None);
+            return None;
         }
-        let lineage = self.forge.lineage(&approval.component).await;
-        let lineage = lineage.map_err(|error| Fault::internal(&error))?;
-        Ok(lineage.filter(|lineage| {
-            let source = Digest::of(lineage.source.as_bytes()).to_string();
-            approval.payload.fields["source_digest"] == source
-        }))
+        let lineage = match self.forge.lineage(&approval.component).await {
+            Ok(lineage) => lineage?,
+            Err(error) => {
+                // Whoever decides can do without it.
+                tracing::error!(%error, approval = %approval.id, "where a component came from can't be read");
+                return None;
+            }
+        };
+        let source = Digest::of(lineage.source.as_bytes()).to_string();
+        (approval.payload.fields["source_digest"] == source).then_some(lineage)
     }
 
     fn shown(&self, approval: &Approval) -> v1::Approval {

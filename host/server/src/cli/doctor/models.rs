@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nexus_effects::operator_egress::OperatorOptions;
-use nexus_forge::model::{Key, Probe, Profile, probe};
+use nexus_forge::model::{Key, Probe, Profile, hint, probe};
 use nexus_manifest::error_chain;
 
 use super::{Finding, State};
@@ -76,9 +76,12 @@ async fn finding(profile: &Profile, options: OperatorOptions) -> Finding {
         (Ok(Probe::Answers(status @ 500..)), _) => {
             (State::Failed, format!("the endpoint answers {status}"))
         }
-        (Ok(Probe::Answers(_)), _) => (
-            State::Ok,
-            "the endpoint answers and lists no models".to_owned(),
+        (Ok(Probe::Answers(status)), _) => (
+            State::Note,
+            format!(
+                "the endpoint lists no models (status {status} at /models){}",
+                hint(status)
+            ),
         ),
         (Err(error), _) => (State::Failed, error_chain(&error)),
     };
