@@ -8,15 +8,16 @@ use nexus_tests::client::reason;
 use nexus_tests::origin::Origin;
 use nexus_tests::{Host, guests, probe};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 use tonic::Code;
 
 /// A host with an agent that may write to the market.
-async fn trading(market: &Origin) -> anyhow::Result<Host> {
+async fn trading(market: &str) -> anyhow::Result<Host> {
     let host = Host::builder()
-        .config(&format!("[egress]\nprivate_origins = [{:?}]", market.url()))
+        .config(&format!("[egress]\nprivate_origins = [{:?}]", market))
         .start()?;
     let mut client = host.operator().await?;
-    let permissions = [probe::http(&market.url()), probe::memory("orders")];
+    let permissions = [probe::http(market), probe::memory("orders")];
     let permissions: Vec<&str> = permissions.iter().map(String::as_str).collect();
     client
         .deploy(&probe::component("trader", &permissions))
@@ -25,13 +26,13 @@ async fn trading(market: &Origin) -> anyhow::Result<Host> {
 }
 
 /// Notes that an order is on its way, and sends it.
-fn order(market: &Origin) -> Vec<Value> {
+fn order(market: &str) -> Vec<Value> {
     let mut steps = vec![
         json!({ "call": "memory.space.open", "name": "orders", "access": "read-write", "as": "m" }),
         json!({ "call": "memory.space.put", "on": "m", "key": "1", "value": "on its way" }),
     ];
     let body = json!({ "quantity": 1 });
-    steps.extend(probe::post(&market.url(), "/orders", &body));
+    steps.extend(probe::post(market, "/orders", &body));
     steps
 }
 
@@ -39,11 +40,13 @@ fn order(market: &Origin) -> Vec<Value> {
 async fn a_question_that_the_host_died_with_is_cancelled_and_its_invocation_interrupted()
 -> anyhow::Result<()> {
     let market = Origin::json(json!({})).await?;
-    let host = trading(&market).await?;
+    let host = trading(&market.url()).await?;
     let mut client = host.operator().await?;
     client.deploy(&guests::component("echo")).await?;
     let mut caller = host.client("anna", v1::Role::Caller).await?;
-    let waiting = caller.invoke("trader", &json!(order(&market))).await?;
+    let waiting = caller
+        .invoke("trader", &json!(order(&market.url())))
+        .await?;
     assert_eq!(waiting.state(), Life::Waiting, "{waiting:?}");
     let approval = waiting.approvals[0].clone();
     let shown = client.approval(&approval).await?;
@@ -118,7 +121,9 @@ async fn a_question_that_the_host_died_with_is_cancelled_and_its_invocation_inte
     assert!(verified.status.success(), "{verified:?}");
 
     // A new order goes the whole way.
-    let again = client.invoke("trader", &json!(order(&market))).await?;
+    let again = client
+        .invoke("trader", &json!(order(&market.url())))
+        .await?;
     client.decide(&again.approvals[0], Verdict::Approve).await?;
     client.result(&again.name).await?;
     assert_eq!(market.received().len(), 1);
@@ -128,7 +133,7 @@ async fn a_question_that_the_host_died_with_is_cancelled_and_its_invocation_inte
 #[tokio::test]
 async fn an_upload_in_review_and_a_request_id_are_not_taken_for_done() -> anyhow::Result<()> {
     let market = Origin::json(json!({})).await?;
-    let host = trading(&market).await?;
+    let host = trading(&market.url()).await?;
     let mut client = host.operator().await?;
     let other = probe::component("other", &[&probe::http(&market.url())]);
     let review = client
@@ -136,7 +141,7 @@ async fn an_upload_in_review_and_a_request_id_are_not_taken_for_done() -> anyhow
         .await?;
     let request = v1::InvokeAgentRequest {
         name: "agents/trader".to_owned(),
-        input: json!(order(&market)).to_string(),
+        input: json!(order(&market.url())).to_string(),
         request_id: "order-1".to_owned(),
         ..v1::InvokeAgentRequest::default()
     };
@@ -194,7 +199,9 @@ async fn a_stop_does_not_wait_for_people_who_can_no_longer_answer() -> anyhow::R
     client
         .deploy(&probe::component("trader", &permissions))
         .await?;
-    let waiting = client.invoke("trader", &json!(order(&market))).await?;
+    let waiting = client
+        .invoke("trader", &json!(order(&market.url())))
+        .await?;
     assert_eq!(waiting.state(), Life::Waiting, "{waiting:?}");
     assert!(host.stop()?.success());
     assert!(market.received().is_empty());
@@ -232,5 +239,55 @@ async fn a_stop_does_not_wait_for_what_never_ends() -> anyhow::Result<()> {
     let ended = host.stop()?;
     assert!(ended.success(), "{ended}");
     drop(lock);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_write_that_the_host_died_with_is_told_as_unknown() -> anyhow::Result<()> {
+    // Takes the order and never says what became of it.
+    let market = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", market.local_addr()?);
+    let host = trading(&url).await?;
+    let mut client = host.operator().await?;
+    let waiting = client.invoke("trader", &json!(order(&url))).await?;
+    client
+        .decide(&waiting.approvals[0], Verdict::Approve)
+        .await?;
+    let (mut stream, _) = market.accept().await?;
+    let mut received = Vec::new();
+    while !received.ends_with(b"}") {
+        stream.read_buf(&mut received).await?;
+    }
+
+    let host = host.kill_and_restart()?;
+    let id = waiting.name.trim_start_matches("invocations/");
+    let trail = || -> anyhow::Result<Vec<Value>> {
+        let listed = host.nexus(&["audit", "list", "--invocation", id, "--output", "json"])?;
+        let listed: Value = serde_json::from_slice(&listed.stdout)?;
+        Ok(listed["events"].as_array().cloned().unwrap_or_default())
+    };
+    let of = |events: &[Value], kind: &str| -> Vec<Value> {
+        let found = events.iter().filter(|event| event["kind"] == kind);
+        found.cloned().collect()
+    };
+    let events = trail()?;
+    let unknown = of(&events, "effect_unknown");
+    assert_eq!(unknown.len(), 1, "{events:#?}");
+    let begun = of(&events, "effect_started");
+    let begun = begun.last().unwrap();
+    assert_eq!(unknown[0]["actionDigest"], begun["actionDigest"]);
+    assert!(!unknown[0]["actionDigest"].is_null(), "{unknown:#?}");
+    let mut client = host.operator().await?;
+    let ended = client.invocation(&waiting.name).await?;
+    let Some(Outcome::Interruption(interruption)) = ended.outcome else {
+        panic!("{ended:?}");
+    };
+    assert!(interruption.reason.contains("effect_unknown"));
+
+    // It is told once.
+    let host = host.kill_and_restart()?;
+    let listed = host.nexus(&["audit", "list", "--invocation", id])?;
+    let listed = String::from_utf8(listed.stdout)?;
+    assert_eq!(listed.matches("effect_unknown").count(), 1, "{listed}");
     Ok(())
 }

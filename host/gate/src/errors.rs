@@ -106,7 +106,10 @@ pub enum DecideError {
     },
     /// The one who started the invocation may not approve it.
     #[error("who started an invocation may not approve its actions")]
-    SelfApproval,
+    SelfApproval {
+        /// Whether anybody else may decide approvals.
+        others: bool,
+    },
     /// The principal may not decide, or no longer.
     #[error("{0} may not decide approvals")]
     NotAnApprover(Principal),

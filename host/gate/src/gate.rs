@@ -195,6 +195,8 @@ impl Gate {
             .cancel_leftovers()
             .await
             .map_err(OpenError::Leftovers)?;
+        let told = inner.tell_unfinished().await;
+        told.map_err(OpenError::Leftovers)?;
         inner.sweep_grants().await;
         inner
             .runtime
@@ -244,10 +246,7 @@ impl Gate {
                 return Ok(Permit::new(grant));
             }
             Found::Deny(id) => return Err(Box::pin(self.inner.deny_standing(&grant, id)).await),
-            Found::Nothing(void) => {
-                let why = "the agent asks for more than when it was given";
-                self.inner.withdraw_grants(void, why);
-            }
+            Found::Nothing(void) => self.inner.withdraw_grants(void),
         }
         // Boxed: the way past a person is long, and most actions do not go it.
         let asked = grant.action.clone();

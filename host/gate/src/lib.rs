@@ -59,6 +59,7 @@ mod sight;
 mod sketch;
 mod standing;
 mod timer;
+mod unfinished;
 
 pub use action::{Action, ActionKind};
 pub use approval::{Approval, Filter, Page, State, StateError};

@@ -167,7 +167,8 @@ impl Inner {
                 continue;
             }
             if approve && principal == row.principal && !self.may_approve_own(&principal) {
-                return Err(DecideError::SelfApproval);
+                let others = self.approvers.may_another(&principal);
+                return Err(DecideError::SelfApproval { others });
             }
             if let Some(edit) = &decision.edit {
                 if let Some(taken) = self.edit(&stored, edit, &decision, &principal, now).await? {
@@ -438,11 +439,12 @@ impl Inner {
     }
 }
 
-/// Whether a decision repeats what was said.
+/// Whether a decision repeats what was said. What was not to be remembered is another word than what is.
 fn same(vote: &Vote, decision: &Decision) -> bool {
     let edit = vote.edited.map(|edited| edited.edit);
     vote.approved == (decision.verdict == Verdict::Approve)
         && edit == decision.edit.as_ref().map(Edit::digest)
+        && (vote.grant.is_some() || decision.remember.is_none())
 }
 
 /// What one person's word makes of a row.

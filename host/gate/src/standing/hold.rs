@@ -62,15 +62,17 @@ impl Gate {
         for id in &late {
             self.inner.ledger().remove(agent, *id);
         }
-        self.inner
-            .withdraw_grants(late, "its agent is gone or somebody else's");
+        let why = "its agent is gone or somebody else's";
+        let late = late.into_iter().map(|id| (id, why)).collect();
+        self.inner.withdraw_grants(late);
     }
 }
 
 impl Inner {
     /// What the standing grants say of an action that `required` people would be asked about.
     pub(crate) fn standing(&self, action: &Action, required: u32) -> Found {
-        self.ledger().find(action, required, now_ms())
+        let may_decide = |giver: &Principal| self.approvers.may_decide(giver);
+        self.ledger().find(action, required, now_ms(), may_decide)
     }
 
     /// Refuses in the name of a standing no, and counts its use. If it cannot be counted, the answer is
@@ -111,8 +113,8 @@ impl Inner {
     }
 
     /// Withdraws grants that have become void. They answer nothing whether or not that is recorded.
-    pub(crate) fn withdraw_grants(&self, void: Vec<GrantId>, why: &'static str) {
-        for id in void {
+    pub(crate) fn withdraw_grants(&self, void: Vec<(GrantId, &'static str)>) {
+        for (id, why) in void {
             let Some(gate) = self.this.upgrade() else {
                 return;
             };

@@ -12,7 +12,7 @@ use nexus_vault::Vault;
 use super::rows::{self, GrantRow};
 use super::{Scope, StandingGrant, never_allowed};
 use crate::errors::QueryError;
-use crate::{Action, GrantId, Verdict};
+use crate::{Action, GrantId, Principal, Verdict};
 
 /// All grants, by agent.
 #[derive(Default)]
@@ -55,7 +55,7 @@ pub(crate) enum Found {
     /// A standing no.
     Deny(GrantId),
     /// Nothing: a person is asked. These grants have become void.
-    Nothing(Vec<GrantId>),
+    Nothing(Vec<(GrantId, &'static str)>),
 }
 
 impl Ledger {
@@ -106,8 +106,15 @@ impl Ledger {
     }
 
     /// Looks for a grant that answers an action for which `required` people would be asked. A no goes
-    /// before a yes, and what is below the floor has no yes.
-    pub(crate) fn find(&self, action: &Action, required: u32, now_ms: u64) -> Found {
+    /// before a yes, what is below the floor has no yes, and the word of someone who may no longer decide
+    /// is none.
+    pub(crate) fn find(
+        &self,
+        action: &Action,
+        required: u32,
+        now_ms: u64,
+        may_decide: impl Fn(&Principal) -> bool,
+    ) -> Found {
         let Some(held) = self.agents.get(&action.context.agent) else {
             return Found::Nothing(Vec::new());
         };
@@ -116,11 +123,18 @@ impl Ledger {
             .values()
             .filter(|held| now_ms < held.row.expires_ms && held.scope.covers(action))
             .filter(|held| {
-                let widened = held.row.verdict == Verdict::Approve && held.scope.widened(action);
-                if widened {
-                    void.push(held.row.id);
-                }
-                !widened
+                let void_for = match held.row.verdict {
+                    Verdict::Deny => None,
+                    Verdict::Approve if held.scope.widened(action) => {
+                        Some("the agent asks for more than when it was given")
+                    }
+                    Verdict::Approve if !may_decide(&held.row.principal) => {
+                        Some("who gave it may no longer decide")
+                    }
+                    Verdict::Approve => None,
+                };
+                void.extend(void_for.map(|why| (held.row.id, why)));
+                void_for.is_none()
             })
             .collect();
         if let Some(no) = covering.iter().find(|h| h.row.verdict == Verdict::Deny) {

@@ -297,7 +297,7 @@ async fn who_started_it_may_be_kept_from_approving_it() {
         .decide(asked.id, Verdict::Approve, None, &starter)
         .await
         .unwrap_err();
-    assert!(matches!(error, DecideError::SelfApproval));
+    assert!(matches!(error, DecideError::SelfApproval { others: false }));
     house.approve(asked.id).await;
     drop(waiting.await.unwrap().unwrap());
     // Taking back is always theirs.

@@ -1,6 +1,7 @@
 //! A person's word that holds for later actions: never for more than was shown, never below the floor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nexus_audit::EventKind;
 use nexus_gate::kind::{Http, MemoryRead};
@@ -515,4 +516,52 @@ async fn limits_of_a_grant_are_checked() {
     }
     assert_eq!(house.approval(asked.id).await.state, State::Pending);
     waiting.abort();
+}
+
+/// Alice, until she has lost the right.
+#[derive(Clone, Default)]
+struct Anybody(Arc<AtomicBool>);
+
+impl nexus_gate::Approvers for Anybody {
+    fn may_decide(&self, _: &nexus_gate::Principal) -> bool {
+        !self.0.load(Ordering::SeqCst)
+    }
+
+    fn may_another(&self, _: &nexus_gate::Principal) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_grant_whose_giver_may_no_longer_decide_asks_again_and_is_withdrawn() {
+    let gone = Anybody::default();
+    let approvers = Arc::new(gone.clone());
+    let mut house = House::with(|options| options.approvers = approvers).await;
+    allow(&mut house, order(), 1).await;
+    assert!(!is_asked(&mut house, order()).await);
+    gone.0.store(true, Ordering::SeqCst);
+    assert!(is_asked(&mut house, order()).await);
+    // It does not come to life again with a token of the same name.
+    gone.0.store(false, Ordering::SeqCst);
+    while house.count(EventKind::GrantDeleted).await == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(is_asked(&mut house, order()).await);
+    assert!(house.gate.grants(&GrantFilter::default()).is_empty());
+}
+
+#[tokio::test]
+async fn a_repeated_yes_that_is_to_be_remembered_is_another_word() {
+    let mut house = House::new().await;
+    let (waiting, asked) = house.ask(order()).await;
+    house.approve(asked.id).await;
+    let more = Decision::from(Verdict::Approve).remembered(remember(1));
+    let decided = house.gate.decide(asked.id, more, None, &alice()).await;
+    assert!(
+        matches!(decided, Err(DecideError::AlreadyDecided(_))),
+        "{decided:?}"
+    );
+    house.approve(asked.id).await;
+    assert!(house.gate.grants(&GrantFilter::default()).is_empty());
+    drop(waiting.await.unwrap().unwrap());
 }

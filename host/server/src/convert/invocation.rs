@@ -71,7 +71,7 @@ fn outcome(outcome: &Outcome) -> v1::invocation::Outcome {
         Outcome::Trapped { message } => Wire::Trap(v1::Trap { message }),
         Outcome::Cancelled { reason } => Wire::Cancellation(v1::Cancellation { reason }),
         Outcome::Interrupted => Wire::Interruption(v1::Interruption {
-            reason: "the host ended while it ran; nothing that was not approved was done"
+            reason: "the host ended while it ran; what had begun by then may have been done: the audit trail has it as `effect_unknown`"
                 .to_owned(),
         }),
         Outcome::HostFault { message } => Wire::HostFault(v1::HostFault { message }),

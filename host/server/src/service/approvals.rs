@@ -237,10 +237,13 @@ pub(crate) fn refuse(id: &ApprovalId, error: DecideError) -> Status {
             "DIGEST_MISMATCH",
             format!("{name} is not the action that was shown to you; read it again and decide on its digest"),
         ),
-        DecideError::SelfApproval => Fault::new(
+        DecideError::SelfApproval { others } => Fault::new(
             tonic::Code::PermissionDenied,
             "SELF_APPROVAL",
-            "the principal who started the invocation may not approve it here, as others may decide; another approver has to (see `[approvals] self_approval`)",
+            match others {
+                true => "the principal who started the invocation may not approve it here; another approver has to (see `[approvals] self_approval`)",
+                false => "the principal who started the invocation may not approve it here, and nobody else may decide yet: `nexus tokens create --role approver NAME` makes an approver (see `[approvals] self_approval`)",
+            },
         ),
         DecideError::EditRefused(reason) => Fault::new(
             tonic::Code::InvalidArgument,
