@@ -317,11 +317,7 @@ async fn open(request: &Request, action: &Action, vault: &Vault) -> Result<Vec<S
         }
         let secret = vault.open_secret(name).await;
         let secret = secret.map_err(|error| crate::secret::unopened(name, &error))?;
-        if !secret.allows(origin) {
-            return Err(Error::Forbidden(format!(
-                "the operator does not let the secret `{name}` be sent to {origin}"
-            )));
-        }
+        placement.meant_for(origin, &secret)?;
         placement.fits(&secret)?;
         secrets.push(secret);
     }

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::HeaderValue;
-use nexus_manifest::SecretName;
+use nexus_manifest::{Origin, SecretName};
 use nexus_vault::Secret;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -192,6 +192,17 @@ impl Placement {
     }
 
     /// Whether the value can stand where it is wanted.
+    /// Refuses an origin that the operator has not named for the secret.
+    pub(super) fn meant_for(&self, origin: &Origin, secret: &Secret) -> Result<(), Error> {
+        if secret.allows(origin) {
+            return Ok(());
+        }
+        let name = &self.secret;
+        Err(Error::Forbidden(format!(
+            "the operator does not let the secret `{name}` be sent to {origin}"
+        )))
+    }
+
     pub(super) fn fits(&self, secret: &Secret) -> Result<(), Error> {
         let (fits, carrier) = match &self.place {
             Place::Header { name, .. } => (

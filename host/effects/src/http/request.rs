@@ -64,6 +64,8 @@ impl Request {
             // One that does not open is told of when it is to be used.
             if let Ok(secret) = vault.open_secret(&placement.secret).await {
                 watch.add(secret.name().as_str(), secret.expose().as_bytes());
+                // Nobody is asked about what can't be sent.
+                placement.meant_for(&self.origin, &secret)?;
             }
         }
         watch.check(action).await?;
