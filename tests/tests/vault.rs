@@ -195,6 +195,13 @@ async fn a_lost_master_key_is_restored_by_the_recovery_copy() -> anyhow::Result<
     // The running host has the data directory to itself.
     assert!(!nexus(&["vault", "recovery"], &data, "")?.status.success());
     host.stop()?;
+    // Where no host has run there is no vault to copy, and none is made.
+    let other = directory.path().join("daat");
+    let wrong = nexus(&["vault", "recovery"], &other, "")?;
+    assert!(!wrong.status.success() && wrong.stdout.is_empty());
+    let said = String::from_utf8(wrong.stderr)?;
+    assert!(said.contains("daat") && said.contains("--data"), "{said}");
+    assert!(!other.exists());
     let told = nexus(&["vault", "recovery"], &data, "")?;
     assert!(told.status.success(), "{told:?}");
     let copy = String::from_utf8(told.stdout)?;

@@ -210,6 +210,7 @@ async fn open_store(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Audit)> 
 
 /// The vault of a host that does not run.
 pub(crate) async fn open_vault(config: &Config) -> anyhow::Result<Vault> {
+    has_run(&config.data_dir())?;
     let (store, audit) = open_store(config).await?;
     keys::open_vault(config, &store, &audit).await
 }
@@ -220,12 +221,24 @@ pub(crate) async fn restore_vault(
     copy: &RecoveryCopy,
     principal: &str,
 ) -> anyhow::Result<()> {
+    has_run(&config.data_dir())?;
     let (store, audit) = open_store(config).await?;
     let master = keys::master_key(&config.vault.key, &config.data_dir(), Missing::Made).await?;
     Vault::restore(store, audit, copy, master, principal)
         .await
         .map(drop)
         .context("failed to restore the vault")
+}
+
+/// Refuses a directory in which no host has run: what is about a vault that is there must not make one.
+fn has_run(dir: &Path) -> anyhow::Result<()> {
+    if nexus_store::RedbStore::exists(dir) {
+        return Ok(());
+    }
+    bail!(
+        "no host has run in {}; name its data directory with --data, or its configuration with --config",
+        dir.display()
+    )
 }
 
 /// Makes the data directory for its owner alone.

@@ -77,7 +77,7 @@ pub fn main(options: &ServeOptions) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("failed to start the threads")?;
-    let served = runtime.block_on(serve(config));
+    let served = runtime.block_on(serve(config, options));
     // What blocks a thread, a name that does not resolve or a file that others hold, can't be ended,
     // and is not waited for: everything that has to be written is written by now.
     runtime.shutdown_timeout(ABANDON);
@@ -98,7 +98,7 @@ fn configure(options: &ServeOptions) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config, options: &ServeOptions) -> anyhow::Result<()> {
     // A dump of this process would hold keys and secrets.
     let none = Rlimit {
         current: Some(0),
@@ -127,7 +127,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("failed to write {}", endpoint.display()))?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .context("failed to shut other processes of this user out of the memory")?;
-    tell_recovery(&host).await?;
+    tell_recovery(&host, options).await?;
     // Before anybody knows that the host is up: the signal would end a process that has no ear for it.
     let reload = signal(SignalKind::hangup())?;
     tokio::spawn(reread(host.policy.clone(), reload));
@@ -295,7 +295,7 @@ fn announce(url: &str) -> anyhow::Result<()> {
 
 /// Tells the vault's recovery copy to the person at the terminal, once. A log is no place for it, so
 /// without a terminal it waits to be asked for.
-async fn tell_recovery(host: &Host) -> anyhow::Result<()> {
+async fn tell_recovery(host: &Host, options: &ServeOptions) -> anyhow::Result<()> {
     use std::io::Write as _;
     let vault = &host.services.vault;
     if vault.recovery_told() {
@@ -303,8 +303,14 @@ async fn tell_recovery(host: &Host) -> anyhow::Result<()> {
     }
     let mut terminal = std::io::stderr();
     if !std::io::IsTerminal::is_terminal(&terminal) {
+        let flag = |name: &str, path: &Option<PathBuf>| match path {
+            Some(path) => format!(" --{name} {}", path.display()),
+            None => String::new(),
+        };
         tracing::info!(
-            "nobody has the vault's recovery copy yet: stop the host and run `nexus vault recovery`"
+            "nobody has the vault's recovery copy yet: stop the host and run `nexus vault recovery{}{}`",
+            flag("config", &options.config),
+            flag("data", &options.data)
         );
         return Ok(());
     }

@@ -32,6 +32,7 @@ pub(crate) async fn run(command: Vault, global: &Global, output: &Output) -> any
                 nexus_vault::Error::RecoveryTold => Misuse(format!("{error}: use --renew")).into(),
                 error => anyhow::Error::from(error),
             })?;
+            output.note(&format!("of the vault in {}:", config.data_dir().display()));
             let text = copy.text();
             let shown = json!({ "recoveryCopy": text.expose_secret() });
             say(output, &shown, text.expose_secret())?;

@@ -14,7 +14,7 @@ use crate::OpenError;
 /// Space kept back for urgent commits.
 pub(super) const RESERVE: u64 = 4 * 1024 * 1024;
 
-const STORE: &str = "store.redb";
+pub(super) const STORE: &str = "store.redb";
 const UNFINISHED: &str = "store.redb.new";
 const RESERVE_FILE: &str = "reserve";
 const LOCK: &str = "store.lock";

@@ -69,6 +69,11 @@ pub struct RedbStore {
 }
 
 impl RedbStore {
+    /// Whether a data directory has a store.
+    pub fn exists(dir: impl AsRef<Path>) -> bool {
+        dir.as_ref().join(disk::STORE).exists()
+    }
+
     /// Opens the store of a data directory, creating both if they are not there.
     pub fn open(dir: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, OpenError> {
         let directory = Directory::lock(dir.as_ref())?;
