@@ -289,6 +289,22 @@ async fn the_command_line_engages_it_without_a_token_and_even_where_no_host_runs
     let lifted = nexus(&data, &["lock", "release"])?;
     assert!(lifted.status.success(), "{lifted:?}");
     assert_eq!(say(&data, "status")?["engaged"], false);
+    // What is set for another day does not keep the lock from this host.
+    let engaged = nexus(
+        &data,
+        &[
+            "--endpoint",
+            "http://127.0.0.1:1",
+            "lock",
+            "engage",
+            "--reason",
+            "now",
+        ],
+    )?;
+    assert!(engaged.status.success(), "{engaged:?}");
+    assert_eq!(say(&data, "status")?["engaged"], true);
+    let lifted = nexus(&data, &["lock", "release"])?;
+    assert!(lifted.status.success(), "{lifted:?}");
     // The socket does not lift, and answers nonsense.
     for line in ["release", "", "engage\u{0}d"] {
         let answer = say(&data, line)?;

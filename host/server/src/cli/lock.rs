@@ -46,12 +46,32 @@ pub(crate) async fn run(command: Lock, global: &Global, output: &Output) -> anyh
 /// On this machine past the API, which may be busy: at the socket, or by the file if nobody listens.
 async fn engage(reason: String, global: &Global, output: &Output) -> anyhow::Result<v1::Lock> {
     let given = |flag: &Option<String>| flag.as_ref().is_some_and(|text| !text.is_empty());
-    if given(&global.endpoint) || given(&global.token) {
-        let mut system = Client::connect(global)?.system();
-        let request = EngageLockRequest { reason };
-        return Ok(system.engage_lock(request).await?.into_inner());
-    }
     let directory = crate::config::default_data_dir();
+    if given(&global.endpoint) || given(&global.token) {
+        let request = EngageLockRequest {
+            reason: reason.clone(),
+        };
+        let engaged = async {
+            let mut system = Client::connect(global)?.system();
+            anyhow::Ok(system.engage_lock(request).await?.into_inner())
+        };
+        let error = match engaged.await {
+            Ok(lock) => return Ok(lock),
+            Err(error) => error,
+        };
+        // A wrong endpoint or an old token in the environment is no reason to leave it open: whoever is
+        // at this machine may stop what runs on it.
+        let Ok(lock) = say(&directory, &reason) else {
+            return Err(error.context(format!(
+                "the lock is NOT engaged; on the host's own machine write the file {FILE} into its data directory"
+            )));
+        };
+        output.note(&format!(
+            "{error:#}; engaged at {} instead: that is the host of this machine's data directory",
+            directory.join(SOCKET).display()
+        ));
+        return Ok(lock);
+    }
     match say(&directory, &reason) {
         Ok(lock) => Ok(lock),
         Err(error) => {

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
@@ -71,6 +72,9 @@ pub(super) fn remove(data_dir: &Path) -> io::Result<()> {
     }
 }
 
+/// How long whoever makes the file gets to say why.
+const WRITING: Duration = Duration::from_millis(20);
+
 /// Engages the lock whenever the file appears. Nothing polls: the kernel tells.
 pub(super) fn watch(host: Weak<Inner>) -> io::Result<()> {
     let Some(inner) = host.upgrade() else {
@@ -96,6 +100,10 @@ pub(super) fn watch(host: Weak<Inner>) -> io::Result<()> {
 
 fn look(inner: &Arc<Inner>) {
     if exists(&inner.data_dir) && inner.lock.check().is_ok() {
+        if fs::metadata(inner.data_dir.join(FILE)).is_ok_and(|file| file.len() == 0) {
+            // A shell makes the file first and then writes the reason into it.
+            pause(WRITING);
+        }
         inner.engage(&reason(&inner.data_dir), "file");
         inner.settle();
     }
