@@ -1,6 +1,7 @@
 //! `nexus.toml`: the one configuration file. Unknown keys are refused.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -105,7 +106,7 @@ pub struct Egress {
 #[serde(default, deny_unknown_fields)]
 pub struct Approvals {
     /// How long a request waits for a decision before it expires.
-    pub deadline_seconds: u64,
+    pub deadline_seconds: NonZeroU64,
     /// Whether the principal who started an invocation may approve what it asks.
     pub self_approval: SelfApproval,
     /// What becomes of an action that needs a person when the clock or arriving data began the
@@ -425,7 +426,7 @@ impl Default for Server {
 impl Default for Approvals {
     fn default() -> Self {
         Self {
-            deadline_seconds: 24 * 60 * 60,
+            deadline_seconds: const { NonZeroU64::new(24 * 60 * 60).expect("a day is not nothing") },
             self_approval: SelfApproval::Auto,
             unattended: Unattended::Refuse,
             questions_per_agent: 1_000,
@@ -438,7 +439,7 @@ impl Default for Approvals {
 impl Approvals {
     /// How long a request waits.
     pub fn deadline(&self) -> Duration {
-        Duration::from_secs(self.deadline_seconds)
+        Duration::from_secs(self.deadline_seconds.get())
     }
 }
 

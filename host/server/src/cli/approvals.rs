@@ -67,9 +67,27 @@ pub(crate) async fn run(
             let request = decision(&approval, Verdict::Deny, reason, &reach)?;
             let decided = decide(request, client).await?;
             output.message(&decided, view::next)?;
+            told(&decided, output);
         }
     }
     Ok(Exit::Success)
+}
+
+/// What a decision leaves to know: the grant that came with it, and whether it is enough.
+fn told(decided: &Approval, output: &Output) {
+    if let Some(grant) = decided.decisions.last().filter(|it| !it.grant.is_empty()) {
+        let id = line(agent_id(&grant.grant));
+        output.note(&format!(
+            "remembered as {id}; `nexus grants revoke {id}` takes it back"
+        ));
+    }
+    let said = decided.decisions.len();
+    if is_open(decided) && said > 0 {
+        output.note(&format!(
+            "{said} of {} people have approved; somebody else has to",
+            decided.required_approvals
+        ));
+    }
 }
 
 async fn list(
@@ -140,7 +158,9 @@ async fn approve(
     output.note(&view::full(&approval));
     let mut request = decision(&approval, Verdict::Approve, reason, reach)?;
     if let Some(file) = &edit {
-        request.edit = Some(super::edit::read(file, &approval)?);
+        let edit = super::edit::read(file, &approval)?;
+        output.note(&super::edit::shown(&edit));
+        request.edit = Some(edit);
     }
     // What is decided already is not asked again; the host says whether a repeat is the same.
     if !yes
@@ -165,6 +185,7 @@ async fn approve(
         return Ok(Exit::Success);
     }
     output.message(&decided, view::next)?;
+    told(&decided, output);
     if let Some(changes) = changes
         && !is_open(&decided)
     {
@@ -264,7 +285,8 @@ fn question(approval: &Approval, edited: bool, reach: &Reach) -> String {
         .and_then(|number| approval.suggestions.get((number as usize).checked_sub(1)?));
     if let Some(suggestion) = suggestion {
         question = format!(
-            "Approve this, and later without asking: {}?",
+            "Approve this, and later without asking, {}: {}?",
+            bounds(reach),
             line(&suggestion.summary)
         );
     }
@@ -275,6 +297,24 @@ fn question(approval: &Approval, edited: bool, reach: &Reach) -> String {
         );
     }
     question
+}
+
+/// How far a remembered yes goes.
+fn bounds(reach: &Reach) -> String {
+    let time = match reach.lifetime.map(|time| time.as_secs()) {
+        None => "a week".to_owned(),
+        Some(time) if time.is_multiple_of(86_400) => format!("{} days", time / 86_400),
+        Some(time) if time.is_multiple_of(3_600) => format!("{} hours", time / 3_600),
+        Some(time) => format!("{time} seconds"),
+    };
+    let versions = match reach.any_version {
+        true => ", later versions of the agent included",
+        false => "",
+    };
+    format!(
+        "{} times within {time}{versions}",
+        reach.uses.unwrap_or(100)
+    )
 }
 
 fn decision(

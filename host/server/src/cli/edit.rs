@@ -1,11 +1,14 @@
 //! An edited action as a person writes it: JSON with what is to be replaced.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::Read as _;
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use nexus_gate::escape;
+use nexus_manifest::Digest;
 use nexus_proto::v1::{Approval, Edit, PayloadPart};
 use serde::Deserialize;
 use serde_json::Value;
@@ -82,6 +85,40 @@ fn parse(text: &str, approval: &Approval) -> anyhow::Result<Edit> {
     })
 }
 
+/// What an edit puts in the place of what was asked for, for the person who is about to say yes to it.
+/// Nothing is cut, and what does not print is made visible.
+pub(super) fn shown(edit: &Edit) -> String {
+    let mut text = "in its place:\n".to_owned();
+    let mut member = |name: &str, value: &str| {
+        for line in value.lines() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "  {name}: {}", escape(line));
+        }
+    };
+    for (name, value) in [
+        ("verb", &edit.verb),
+        ("target", &edit.target),
+        ("fields", &edit.fields),
+    ] {
+        member(name, value);
+    }
+    if edit.replace_parts && edit.parts.is_empty() {
+        member("parts", "none");
+    }
+    for part in &edit.parts {
+        let name = format!("{} ({})", escape(&part.name), escape(&part.media_type));
+        match std::str::from_utf8(&part.data) {
+            Ok("") => member(&name, "empty"),
+            Ok(words) => member(&name, words),
+            Err(_) => {
+                let (length, digest) = (part.data.len(), Digest::of(&part.data));
+                member(&name, &format!("{length} bytes, {digest}"));
+            }
+        }
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +153,36 @@ mod tests {
         ] {
             assert!(parse(wrong, &approval).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_an_edit_makes_of_it_is_shown_whole() {
+        let edit = Edit {
+            target: "https://a.example/\u{202e}b".to_owned(),
+            parts: vec![
+                PayloadPart {
+                    name: "body".to_owned(),
+                    media_type: "application/json".to_owned(),
+                    data: b"{\"q\":\n999}\x1b[2J".to_vec(),
+                },
+                PayloadPart {
+                    name: "file".to_owned(),
+                    media_type: "image/png".to_owned(),
+                    data: vec![0xff; 300],
+                },
+            ],
+            replace_parts: true,
+            ..Edit::default()
+        };
+        let shown = shown(&edit);
+        for words in [
+            "body (application/json): {",
+            "): 999}",
+            "file (image/png): 300 bytes, sha256:",
+        ] {
+            assert!(shown.contains(words), "{shown}");
+        }
+        assert!(!shown.contains(['\u{1b}', '\u{202e}']), "{shown:?}");
+        assert!(!shown.contains("verb"), "what is not named stays: {shown}");
     }
 }

@@ -209,7 +209,7 @@ pub(crate) struct Reach {
     #[arg(long = "for", value_name = "TIME", value_parser = duration, requires = "remember")]
     pub(crate) lifetime: Option<Duration>,
     /// Remember it for so many actions; 100 without it
-    #[arg(long, value_name = "COUNT", requires = "remember")]
+    #[arg(long, value_name = "COUNT", requires = "remember", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) uses: Option<u32>,
     /// Remember it for later versions of the agent that ask for no more, too
     #[arg(long, requires = "remember")]
