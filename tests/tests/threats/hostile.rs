@@ -211,7 +211,8 @@ fn files(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// What is left of a host's compilers: their processes, and their directories.
+/// What is left of a host's compilers: their processes, and their directories. The guard that kills what
+/// a dead host leaves is the host's own.
 pub(crate) fn leftovers(host: &Host) -> anyhow::Result<Vec<String>> {
     let mut left = Vec::new();
     let jobs = host.data.join("forge/jobs");
@@ -232,7 +233,9 @@ pub(crate) fn leftovers(host: &Host) -> anyhow::Result<Vec<String>> {
         let (_, fields) = stat.rsplit_once(')').context("stat names the program")?;
         let parent = fields.split_whitespace().nth(1);
         let line = String::from_utf8_lossy(&line).replace('\0', " ");
-        if parent == Some(&host.pid().to_string()) || line.contains(&jobs) {
+        let guard = line.trim_end().ends_with("sandbox-exec guard");
+        let child = parent == Some(&host.pid().to_string()) && !guard;
+        if child || line.contains(&jobs) {
             left.push(line);
         }
     }
