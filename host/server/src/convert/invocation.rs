@@ -126,7 +126,12 @@ pub(crate) fn invocation_event(
 ) -> v1::InvocationEvent {
     use v1::invocation_event::Event as Wire;
     let (time_ms, event) = match event {
-        Event::State(_) => (now_ms, Wire::State(invocation(&record()))),
+        Event::State(_) => {
+            let record = record();
+            // Told late, it ended no later.
+            let time_ms = record.ended_ms.unwrap_or(now_ms);
+            (time_ms, Wire::State(invocation(&record)))
+        }
         Event::Log(line) => (
             line.time_ms,
             Wire::Log(v1::LogEntry {
