@@ -146,6 +146,13 @@ pub(crate) async fn at_start(
             // The first start of a host changes nothing that anybody relied on.
             if let Some(row) = row {
                 let old = PolicyVersion::of(&row.text);
+                tracing::warn!(
+                    was = %old,
+                    from = row.source.as_str(),
+                    now = %in_force.policy.version(),
+                    source = source.as_str(),
+                    "another policy is in force than when the host last ran"
+                );
                 audit.append(&mut commit, changed(&in_force, Some(old)));
             }
             store.commit(commit).await.map_err(|error| failed(&error))?;

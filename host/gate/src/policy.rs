@@ -8,6 +8,7 @@ use cedar_policy::{
     Authorizer, Context, Decision, Effect, Entities, EntityId, EntityTypeName, EntityUid, PolicyId,
     PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
+use miette::Diagnostic;
 use nexus_manifest::{Digest, error_chain};
 use serde::{Deserialize, Serialize};
 
@@ -154,6 +155,16 @@ impl fmt::Debug for Policy {
     }
 }
 
+/// What Cedar found, after the line in which it found it.
+fn located<E: Diagnostic + std::error::Error>(text: &str, error: &E) -> String {
+    let label = error.labels().and_then(|mut labels| labels.next());
+    let before = label.and_then(|label| text.get(..label.offset()));
+    match before {
+        Some(before) => format!("line {}: {error}", before.matches('\n').count() + 1),
+        None => error.to_string(),
+    }
+}
+
 impl Policy {
     /// The policy that NEXUS ships: reads and internal effects within the manifest are free, what
     /// leaves the host needs a person.
@@ -170,9 +181,10 @@ impl Policy {
     fn parse_here(text: &str) -> Result<Self, PolicyError> {
         let (schema, _) = Schema::from_cedarschema_str(SCHEMA)
             .map_err(|error| PolicyError::Syntax(error_chain(&error)))?;
-        let parsed: PolicySet = text
-            .parse()
-            .map_err(|error: cedar_policy::ParseErrors| PolicyError::Syntax(error_chain(&error)))?;
+        let parsed: PolicySet = text.parse().map_err(|errors: cedar_policy::ParseErrors| {
+            let found: Vec<_> = errors.iter().map(|error| located(text, error)).collect();
+            PolicyError::Syntax(found.join("; "))
+        })?;
         if let Some(template) = parsed.templates().next() {
             return Err(PolicyError::Template(template.id().to_string()));
         }
@@ -196,9 +208,13 @@ impl Policy {
         }
         let result = Validator::new(schema.clone()).validate(&all, ValidationMode::Strict);
         if !result.validation_passed() {
-            return Err(PolicyError::Schema(
-                result.validation_errors().map(|e| e.to_string()).collect(),
-            ));
+            let mut found: Vec<_> = result
+                .validation_errors()
+                .map(|error| located(text, error))
+                .collect();
+            // The same for each action that the rule is about.
+            found.dedup();
+            return Err(PolicyError::Schema(found));
         }
         let entities = schema
             .action_entities()

@@ -253,6 +253,20 @@ fn what_is_no_policy_is_refused_with_a_reason() {
         matches!(&typo, PolicyError::Schema(why) if why[0].contains("aprovals")),
         "{typo}"
     );
+    // Where it is, and once though it is about every action.
+    let good = format!("@id(\"a\") {permit};\n// A comment.\n");
+    let typo = Policy::parse(&format!(
+        "{good}{permit}\nwhen {{ context.aprovals >= 1 }};"
+    ));
+    let Err(PolicyError::Schema(found)) = typo else {
+        panic!("{typo:?}");
+    };
+    assert!(
+        found.len() == 1 && found[0].starts_with("line 4: "),
+        "{found:?}"
+    );
+    let syntax = Policy::parse(&format!("{good}{permit} when {{ true && }};")).unwrap_err();
+    assert!(syntax.to_string().contains(": line 3: "), "{syntax}");
     let action =
         Policy::parse(r#"permit (principal, action == Action::"write", resource);"#).unwrap_err();
     assert!(matches!(action, PolicyError::Schema(_)), "{action}");
