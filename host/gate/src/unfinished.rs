@@ -16,11 +16,15 @@ impl Inner {
     /// Records of every write that had begun when the host died that its end is unknown: it may have
     /// happened. A host that ended as it should has left none.
     pub(crate) async fn tell_unfinished(&self) -> Result<(), String> {
-        let head = self.audit.head().await.map_err(|error| error.to_string())?;
-        let from = (head.sequence + 1).saturating_sub(RECENT as u64).max(1);
-        let records = self.audit.events(from, RECENT).await;
-        let records = records.map_err(|error| error.to_string())?;
-        let begun = unfinished(records.into_iter().map(|record| record.event));
+        // What a host writes last of all, and most of them have.
+        let last = self.newest(1).await?;
+        if last
+            .iter()
+            .any(|event| event.kind == EventKind::HostStopped)
+        {
+            return Ok(());
+        }
+        let begun = unfinished(self.newest(RECENT).await?);
         if begun.is_empty() {
             return Ok(());
         }
@@ -38,17 +42,31 @@ impl Inner {
         let written = self.store.commit(commit).await;
         written.map(drop).map_err(|error| error.to_string())
     }
+
+    /// The newest events of the trail, in their order.
+    async fn newest(&self, count: usize) -> Result<Vec<Event>, String> {
+        let head = self.audit.head().await.map_err(|error| error.to_string())?;
+        let from = (head.sequence + 1).saturating_sub(count as u64).max(1);
+        let records = self.audit.events(from, count).await;
+        let records = records.map_err(|error| error.to_string())?;
+        Ok(records.into_iter().map(|record| record.event).collect())
+    }
+}
+
+/// Whether a write begins.
+fn begins(event: &Event) -> bool {
+    event.kind == EventKind::EffectStarted && event.detail["class"] != EffectClass::Read.as_str()
 }
 
 /// The writes that have begun since the last start and have no end.
-fn unfinished(events: impl Iterator<Item = Event>) -> Vec<Event> {
+fn unfinished(events: Vec<Event>) -> Vec<Event> {
     let mut begun = BTreeMap::new();
     for event in events {
         let call = (event.invocation.clone(), event.sequence, event.action);
         match event.kind {
             // Whatever came before was told of by the start that this is.
             EventKind::HostStarted => begun.clear(),
-            EventKind::EffectStarted if event.detail["class"] != EffectClass::Read.as_str() => {
+            _ if begins(&event) => {
                 begun.insert(call, event);
             }
             EventKind::EffectFinished | EventKind::EffectUnknown => {
@@ -58,4 +76,34 @@ fn unfinished(events: impl Iterator<Item = Event>) -> Vec<Event> {
         }
     }
     begun.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(kind: EventKind, call: u64, class: &str) -> Event {
+        let event = Event::new(kind).invocation("inv-1").sequence(call);
+        event.detail(json!({ "class": class }))
+    }
+
+    #[test]
+    fn writes_without_an_end_are_those_of_the_last_run() {
+        use EventKind::{EffectFinished, EffectStarted, EffectUnknown, HostStarted};
+        let of = |kind, call| event(kind, call, "external");
+        let trail = vec![
+            of(EffectStarted, 1),
+            Event::new(HostStarted),
+            of(EffectStarted, 2),
+            of(EffectStarted, 3),
+            of(EffectFinished, 2),
+            event(EffectStarted, 4, "read"),
+            of(EffectStarted, 5),
+            of(EffectUnknown, 5),
+        ];
+        let left: Vec<_> = unfinished(trail).iter().map(|it| it.sequence).collect();
+        assert_eq!(left, [Some(3)]);
+    }
 }

@@ -27,7 +27,10 @@ struct Written {
 
 /// Text, or bytes that are none.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "a part is a text, JSON included, or {\"base64\": \"...\"}"
+)]
 enum Bytes {
     Text(String),
     Encoded { base64: String },
@@ -153,6 +156,8 @@ mod tests {
         ] {
             assert!(parse(wrong, &approval).is_err(), "{wrong}");
         }
+        let json = parse(r#"{"parts": {"body": {"q": 1}}}"#, &approval).expect_err("no text");
+        assert!(json.to_string().contains("a part is a text"), "{json}");
     }
 
     #[test]

@@ -58,7 +58,12 @@ pub(crate) async fn run(
         .await?
         .into_inner();
     let followed = tokio::select! {
-        followed = follow(&started.name, arguments.wait, client) => followed?,
+        followed = follow(&started.name, arguments.wait, client) => followed.inspect_err(|_| {
+            output.note(&format!(
+                "it was not followed to its end; `nexus invocations show {}` tells how it stands",
+                line(id(&started.name))
+            ));
+        })?,
         _ = tokio::signal::ctrl_c() => {
             output.note(&format!(
                 "{0} goes on; `nexus invocations cancel {0}` stops it",
