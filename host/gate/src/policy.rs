@@ -157,12 +157,16 @@ impl fmt::Debug for Policy {
 
 /// What Cedar found, after the line in which it found it.
 fn located<E: Diagnostic + std::error::Error>(text: &str, error: &E) -> String {
-    let label = error.labels().and_then(|mut labels| labels.next());
-    let before = label.and_then(|label| text.get(..label.offset()));
-    match before {
+    match place(error).and_then(|(offset, _)| text.get(..offset)) {
         Some(before) => format!("line {}: {error}", before.matches('\n').count() + 1),
         None => error.to_string(),
     }
+}
+
+/// Where Cedar found something: the offset and the length in bytes.
+fn place(error: &dyn Diagnostic) -> Option<(usize, usize)> {
+    let label = error.labels()?.next()?;
+    Some((label.offset(), label.len()))
 }
 
 impl Policy {
@@ -210,10 +214,12 @@ impl Policy {
         if !result.validation_passed() {
             let mut found: Vec<_> = result
                 .validation_errors()
-                .map(|error| located(text, error))
+                .map(|error| (place(error), located(text, error)))
                 .collect();
-            // The same for each action that the rule is about.
-            found.dedup();
+            found.sort();
+            // At one place the same is found for each action that the rule is about.
+            found.dedup_by(|next, first| next.0.is_some() && next.0 == first.0);
+            let found = found.into_iter().map(|(_, found)| found).collect();
             return Err(PolicyError::Schema(found));
         }
         let entities = schema
