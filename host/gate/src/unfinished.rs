@@ -16,12 +16,12 @@ impl Inner {
     /// Records of every write that had begun when the host died that its end is unknown: it may have
     /// happened. A host that ended as it should has left none.
     pub(crate) async fn tell_unfinished(&self) -> Result<(), String> {
-        // What a host writes last of all, and most of them have.
-        let last = self.newest(1).await?;
-        if last
+        // Most hosts end as they should, and little more than a checkpoint comes after that.
+        let last = self.newest(8).await?;
+        let stopped = last
             .iter()
-            .any(|event| event.kind == EventKind::HostStopped)
-        {
+            .rposition(|event| event.kind == EventKind::HostStopped);
+        if stopped.is_some_and(|at| !last[at..].iter().any(begins)) {
             return Ok(());
         }
         let begun = unfinished(self.newest(RECENT).await?);
