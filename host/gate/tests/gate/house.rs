@@ -102,11 +102,9 @@ impl House {
 
     /// Ends once the last task of this gate has let go of the store, so that it can be opened again.
     pub(crate) async fn close(self) {
-        let disk = Arc::downgrade(&self.disk);
+        let closed = self.disk.closed();
         drop(self);
-        while disk.strong_count() > 0 {
-            tokio::task::yield_now().await;
-        }
+        closed.await;
     }
 
     pub(crate) async fn set_policy(&self, policy: Policy) {

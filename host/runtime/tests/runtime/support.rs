@@ -89,11 +89,9 @@ impl Host {
 
     /// Ends once the last task of this host has let go of the store.
     pub(crate) async fn close(self) -> Arc<TempDir> {
-        let (store, dir) = (Arc::downgrade(&self.faulty), Arc::clone(&self.dir));
+        let (closed, dir) = (self.faulty.closed(), Arc::clone(&self.dir));
         drop(self);
-        while store.strong_count() > 0 {
-            tokio::task::yield_now().await;
-        }
+        closed.await;
         dir
     }
 

@@ -19,6 +19,8 @@ pub struct Faulty {
     rules: Mutex<Vec<(Table, Fate)>>,
     unread: Mutex<Vec<Table>>,
     broken: AtomicBool,
+    /// Dropped after the store, so that it is closed by then.
+    open: watch::Sender<()>,
 }
 
 /// What becomes of the next commit that writes a table.
@@ -57,7 +59,14 @@ impl Faulty {
             rules: Mutex::default(),
             unread: Mutex::default(),
             broken: AtomicBool::new(false),
+            open: watch::Sender::new(()),
         })
+    }
+
+    /// Ends once the last one that has this store has let go of it, and the file under it is closed.
+    pub fn closed(&self) -> impl Future<Output = ()> + use<> {
+        let mut open = self.open.subscribe();
+        async move { while open.changed().await.is_ok() {} }
     }
 
     /// From now on nothing is written, as on a broken disk.
