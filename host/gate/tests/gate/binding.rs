@@ -93,8 +93,9 @@ async fn the_same_action_asked_twice_has_two_digests() {
     second.abort();
 }
 
+/// Alice, until she has lost the right.
 #[derive(Clone, Default)]
-struct Approvers(Arc<AtomicBool>);
+pub(crate) struct Approvers(pub(crate) Arc<AtomicBool>);
 
 impl nexus_gate::Approvers for Approvers {
     fn may_decide(&self, principal: &nexus_gate::Principal) -> bool {

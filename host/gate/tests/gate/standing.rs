@@ -1,7 +1,7 @@
 //! A person's word that holds for later actions: never for more than was shown, never below the floor.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use nexus_audit::EventKind;
 use nexus_gate::kind::{Http, MemoryRead};
@@ -14,6 +14,7 @@ use nexus_manifest::{Digest, Manifest};
 use nexus_store::{Scan, Store, Table};
 use tempfile::TempDir;
 
+use crate::binding::Approvers;
 use crate::house::{House, MANIFEST, action, alice, order, order_of};
 
 fn remember(suggestion: usize) -> Remember {
@@ -518,23 +519,9 @@ async fn limits_of_a_grant_are_checked() {
     waiting.abort();
 }
 
-/// Alice, until she has lost the right.
-#[derive(Clone, Default)]
-struct Anybody(Arc<AtomicBool>);
-
-impl nexus_gate::Approvers for Anybody {
-    fn may_decide(&self, _: &nexus_gate::Principal) -> bool {
-        !self.0.load(Ordering::SeqCst)
-    }
-
-    fn may_another(&self, _: &nexus_gate::Principal) -> bool {
-        true
-    }
-}
-
 #[tokio::test]
 async fn a_grant_whose_giver_may_no_longer_decide_asks_again_and_is_withdrawn() {
-    let gone = Anybody::default();
+    let gone = Approvers::default();
     let approvers = Arc::new(gone.clone());
     let mut house = House::with(|options| options.approvers = approvers).await;
     allow(&mut house, order(), 1).await;
