@@ -3,6 +3,8 @@
 //! Start reading at [`host::Host::open`], which puts every part together, and [`serve::main`], which
 //! serves it. The services translate between the wire and the parts; they decide nothing.
 
+#[cfg(test)]
+mod audited;
 pub mod auth;
 pub mod cli;
 pub mod config;

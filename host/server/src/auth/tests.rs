@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nexus_audit::{Audit, SigningKey};
-use nexus_store::{Options, RedbStore};
+use nexus_audit::Audit;
 
 use super::{Role, Tokens};
+use crate::audited::audited;
 use crate::faulty::Faulty;
 
 const TOKENS: &str = "tokens";
@@ -21,10 +21,7 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Faulty::over(RedbStore::open(dir.path(), Options::default()).unwrap());
-        let audit = Audit::open(store.clone(), SigningKey::generate().unwrap());
-        let audit = audit.await.unwrap();
+        let (dir, store, audit) = audited().await;
         let tokens = Tokens::open(store.clone(), audit.clone()).await.unwrap();
         Self {
             dir,

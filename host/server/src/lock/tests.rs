@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nexus_audit::{Audit, SigningKey};
-use nexus_store::{Options, RedbStore};
+use nexus_audit::Audit;
 use tempfile::TempDir;
 
 use super::EmergencyLock;
+use crate::audited::audited;
 use crate::faulty::Faulty;
 
 const ROWS: &str = "emergency-lock";
@@ -22,10 +22,7 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Faulty::over(RedbStore::open(dir.path(), Options::default()).unwrap());
-        let audit = Audit::open(store.clone(), SigningKey::generate().unwrap());
-        let audit = audit.await.unwrap();
+        let (dir, store, audit) = audited().await;
         Self { dir, store, audit }
     }
 
