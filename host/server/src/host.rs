@@ -232,7 +232,7 @@ pub(crate) async fn restore_vault(
 
 /// Refuses a directory in which no host has run: what is about a vault that is there must not make one.
 fn has_run(dir: &Path) -> anyhow::Result<()> {
-    if nexus_store::RedbStore::exists(dir) {
+    if RedbStore::exists(dir) {
         return Ok(());
     }
     bail!(

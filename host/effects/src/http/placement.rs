@@ -191,7 +191,6 @@ impl Placement {
         texts.into_iter()
     }
 
-    /// Whether the value can stand where it is wanted.
     /// Refuses an origin that the operator has not named for the secret.
     pub(super) fn meant_for(&self, origin: &Origin, secret: &Secret) -> Result<(), Error> {
         if secret.allows(origin) {
@@ -203,6 +202,7 @@ impl Placement {
         )))
     }
 
+    /// Whether the value can stand where it is wanted.
     pub(super) fn fits(&self, secret: &Secret) -> Result<(), Error> {
         let (fits, carrier) = match &self.place {
             Place::Header { name, .. } => (
