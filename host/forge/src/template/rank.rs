@@ -11,19 +11,19 @@ impl Catalog {
     /// that is. The same words always give the same order.
     pub fn rank(&self, words: &str) -> Vec<(&Template, usize)> {
         let words = split(words);
-        let templates = || self.templates().iter();
+        let templates: Vec<_> = self.templates().iter().map(|it| (it, stems(it))).collect();
         let sharing = |stem: &String| {
-            templates()
-                .filter(|template| stems(template).contains(stem))
-                .count()
+            let others = templates.iter();
+            others.filter(|(_, stems)| stems.contains(stem)).count()
         };
-        let mut ranked: Vec<_> = templates()
-            .map(|template| {
-                let score: usize = stems(template)
+        let mut ranked: Vec<_> = templates
+            .iter()
+            .map(|(template, stems)| {
+                let score: usize = stems
                     .intersection(&words)
                     .map(|stem| WEIGHT / sharing(stem).max(1))
                     .sum();
-                (template, score)
+                (*template, score)
             })
             .collect();
         ranked.sort_by(|(a, one), (b, two)| two.cmp(one).then_with(|| a.name.cmp(&b.name)));
